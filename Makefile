@@ -1,0 +1,48 @@
+# Everything a newcomer needs: `make demo` and `make test`, each with all its own set-up.
+# PYTHON is the interpreter (3.11 or newer) that the environment in .venv is made with.
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO := build/demo
+export OMP_NUM_THREADS := 1
+
+.PHONY: demo test check fast clean help
+
+help:
+	@echo "make demo   set up, build a small SLV-Set from the embedded world, leave a page to look at"
+	@echo "make test   set up, check style and types, run all tests"
+	@echo "make fast   the tests alone, without the slow ones"
+	@echo "make check  style and types alone"
+	@echo "make clean  remove the environment and everything built"
+
+.venv/ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+.venv/ready-dev: .venv/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+demo: .venv/ready
+	$(BIN)/slvr-data build-attributes scenes:full --out $(DEMO)
+	$(BIN)/slvr-data build-multiquery $(DEMO)
+	$(BIN)/slvr-data validate $(DEMO)
+	$(BIN)/slvr-data stats $(DEMO)
+	@echo "Open this page in a browser:"
+	$(BIN)/slvr-data preview $(DEMO) --html $(DEMO)/.work/preview.html
+
+test: check
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+fast: .venv/ready-dev
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+check: .venv/ready-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv build dist

@@ -1,0 +1,1 @@
+"""The referee: SV-QA, its statistics, and whether latents matter."""

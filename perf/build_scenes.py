@@ -1,0 +1,110 @@
+"""Size of `build-attributes` on the embedded world: memory of the process tree, and CPU per region as it grows.
+
+    python perf/build_scenes.py [--regions 5000 100000] [--workers 2]
+
+Memory is the sum of the resident sets of all processes, sampled ten times a second; pages that processes
+share are counted in each, so the true figure is lower. Start-up is taken off CPU time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import tempfile
+import threading
+from pathlib import Path
+
+import psutil
+from common import COMMAND, Cost, machine, run
+
+REGIONS_PER_SCENE = 2.95
+
+
+class Memory(threading.Thread):
+    """Samples the resident memory of a process and its children until it ends."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self._root = psutil.Process(pid)
+        self._over = threading.Event()
+        self.peak = 0
+
+    def run(self) -> None:
+        while not self._over.wait(0.1):
+            total = 0
+            try:
+                processes = [self._root, *self._root.children(recursive=True)]
+            except psutil.Error:
+                return
+            for process in processes:
+                try:
+                    total += process.memory_info().rss
+                except psutil.Error:
+                    continue
+            self.peak = max(self.peak, total)
+
+    def stop(self) -> int:
+        self._over.set()
+        self.join()
+        return self.peak
+
+
+def build(scenes: int, workers: int, out: Path) -> tuple[Cost, int, dict[str, int]]:
+    """A build of that many scenes: its cost, peak memory in bytes, and accounts."""
+    arguments = [
+        "build-attributes",
+        "scenes:easy",
+        "--limit",
+        str(scenes),
+        "--workers",
+        str(workers),
+        "--out",
+        str(out),
+    ]
+    with subprocess.Popen(
+        [COMMAND, *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    ) as process:
+        memory = Memory(process.pid)
+        memory.start()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    peak = memory.stop()
+    if process.returncode:
+        raise SystemExit(f"slvr-data {' '.join(arguments)} ended with exit code {process.returncode}")
+    run_file = json.loads((out / "run.json").read_text())
+    wall = sum(run_file["seconds"].values())
+    accounts = json.loads((out / "manifest.json").read_text())["accounts"]
+    return Cost(usage.ru_utime + usage.ru_stime, wall), peak, accounts
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--regions", type=int, nargs="+", default=[5000, 100000])
+    parser.add_argument("--workers", type=int, default=2)
+    options = parser.parse_args()
+    print(machine())
+    with tempfile.TemporaryDirectory() as folder:
+        base = Path(folder)
+        start = run("build-attributes", "scenes:easy", "--limit", options.workers, "--workers", options.workers,
+                    "--shard-size", 1, "--out", base / "start")  # fmt: skip
+        print(f"start-up {start.cpu:.2f} s CPU, {options.workers} workers")
+        print(f"{'regions':>9} {'pictures':>9} {'peak MiB':>9} {'CPU s':>8} {'ms/region':>10} {'wall s':>8}")
+        first = None
+        for regions in options.regions:
+            cost, peak, accounts = build(round(regions / REGIONS_PER_SCENE), options.workers, base / str(regions))
+            per_region = 1000 * (cost.cpu - start.cpu) / accounts["regions"]
+            first = first or per_region
+            print(
+                f"{accounts['regions']:9} {accounts['pictures']:9} {peak / 2**20:9.0f} {cost.cpu:8.1f} "
+                f"{per_region:10.3f} {cost.wall:8.1f}  ({per_region / first:.2f} x the first)",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

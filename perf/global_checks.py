@@ -1,0 +1,105 @@
+"""Size of the global checks: time and memory of the barrier on synthetic records.
+
+    python perf/global_checks.py [--records 1000000]
+
+Regions in pictures of ten with true relations among them; as many picture hashes, drawn at random; as many
+queries of 40 kinds. Memory is the peak of this process; what makes the records is not timed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import random
+import resource
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from common import machine
+
+from slvr_data import geometry
+from slvr_data.checks.global_ import GLOBAL_PROFILE_CHECKS, TableBuilder
+from slvr_data.checks.global_.near_pictures import candidates
+from slvr_data.checks.global_.priors import answerable_blind
+from slvr_data.schema import AttributeProfile, Region
+
+LABELS = [f"thing {n}" for n in range(80)]
+
+
+def pictures(records: int) -> Iterator[list[tuple[Region, dict[str, Any]]]]:
+    """Pictures of ten regions, each with its relations to the next two."""
+    dice = random.Random(0)
+    empty = AttributeProfile().model_dump()
+    for picture in range(records // 10):
+        image = hashlib.sha256(str(picture).encode()).hexdigest()
+        regions = []
+        for number in range(10):
+            x, y = dice.random() * 560, dice.random() * 400
+            region = Region.model_construct(
+                region_id=f"{image[:24]}{number:08d}", image_id=image, bbox=[x, y, x + 60, y + 60],
+                mask=None, label=dice.choice(LABELS), iscrowd=False, source_refs=[], references=[],
+                original_questions=[],
+            )  # fmt: skip
+            regions.append(region)
+        yield [(region, _profile(empty, region, regions)) for region in regions]
+
+
+def _profile(empty: dict[str, Any], region: Region, regions: list[Region]) -> dict[str, Any]:
+    links = []
+    for other in regions[:3]:
+        kind = geometry.relation_of(region.bbox, other.bbox) if other is not region else None
+        if kind is not None:
+            links.append({"kind": kind, "target": other.label, "target_region_id": other.region_id})
+    return empty | {"spatial": empty["spatial"] | {"relations": links}}
+
+
+def groups(records: int) -> Iterator[dict[str, Any]]:
+    """Two queries a group, of 40 kinds, a tenth of them with one answer nearly always."""
+    dice = random.Random(1)
+    for number in range(records // 2):
+        queries = []
+        for place in range(2):
+            kind = dice.randrange(40)
+            answer = "red" if kind < 4 and dice.random() < 0.95 else dice.choice(["red", "blue", "green", "gray"])
+            queries.append(
+                {"query_id": f"{number:028d}{place:04d}", "facet": "color",
+                 "question": f"What color is the {LABELS[kind]}?",
+                 "answer": answer, "choices": ["red", "blue"], "origin": "generated"}
+            )  # fmt: skip
+        yield {"queries": queries}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--records", type=int, default=1_000_000)
+    options = parser.parse_args()
+    print(machine())
+    table, spent = TableBuilder(set()), 0.0
+    for regions in pictures(options.records):
+        started = time.perf_counter()
+        for region, profile in regions:
+            table.add(region, True, profile)
+        spent += time.perf_counter() - started
+    _tell("table of profiles", spent)
+    started = time.perf_counter()
+    found = sum(len(check(table.built())) for check in GLOBAL_PROFILE_CHECKS)
+    _tell(f"profile checks ({found} verdicts)", time.perf_counter() - started)
+    del table
+    hashes = np.random.default_rng(0).integers(0, 2**63, options.records, dtype=np.uint64)
+    started = time.perf_counter()
+    pairs = sum(1 for _ in candidates(hashes))
+    _tell(f"near-identical pictures ({pairs} pairs proposed)", time.perf_counter() - started)
+    started = time.perf_counter()
+    blind = len(answerable_blind(groups(options.records)))
+    _tell(f"prior answers, with making them ({blind} verdicts)", time.perf_counter() - started)
+
+
+def _tell(what: str, seconds: float) -> None:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    print(f"{what:55} {seconds:7.1f} s   peak so far {peak:6.0f} MiB", flush=True)
+
+
+if __name__ == "__main__":
+    main()

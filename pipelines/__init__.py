@@ -1,0 +1,1 @@
+"""How SLV-Set is made: staged pipelines over shards, and the command `slvr-data`."""

@@ -1,0 +1,307 @@
+"""The configuration of `slvr-data build-attributes`: one typed object, from YAML, options and `--set`."""
+
+from __future__ import annotations
+
+import difflib
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from slvr_data.annotators.measured import MeasuredConfig
+from slvr_data.errors import UsageError
+from slvr_data.schema import SCHEMA_VERSION
+from slvr_data.sources.base import SourceConfig
+
+
+class _Config(BaseModel):
+    model_config = ConfigDict(extra="forbid", validate_default=True, use_attribute_docstrings=True)
+
+
+class CropConfig(_Config):
+    """The stage `crop`."""
+
+    padding: float = Field(0.15, ge=0, le=2)
+    """Context on every side, as a share of the box's longer side; clipped at the picture's edge."""
+    min_side: float = Field(8, ge=1)
+    """A region with a shorter side, in pixels, is rejected."""
+    max_side: int = Field(1024, ge=16)
+    """A crop with a longer side is scaled down to it."""
+    quality: int = Field(90, ge=1, le=100)
+    """Of the crops' JPEG encoding."""
+
+
+class PictureConfig(_Config):
+    """How pictures are read."""
+
+    max_pixels: int = Field(80_000_000, ge=1)
+    """A larger picture is rejected."""
+    max_bytes: int = Field(48 << 20, ge=1, le=60 << 20)
+    """A picture whose published form is larger is rejected: row groups stay bounded."""
+    quality: int = Field(95, ge=1, le=100)
+    """Of the JPEG encoding of pictures that must be normalised."""
+
+
+class SplitConfig(_Config):
+    """Shares of pictures per split."""
+
+    train: float = Field(0.9, ge=0, le=1)
+    """For training."""
+    validation: float = Field(0.05, ge=0, le=1)
+    """For choosing settings."""
+    test: float = Field(0.05, ge=0, le=1)
+    """For the final figure."""
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> SplitConfig:
+        if abs(self.train + self.validation + self.test - 1) > 1e-9:
+            raise ValueError(f"train + validation + test = {self.train + self.validation + self.test:g}, must be 1")
+        return self
+
+
+class PublishConfig(_Config):
+    """What a publication holds; `slvr-data publish` changes it."""
+
+    pictures: Literal["embed", "reference"] = "embed"
+    """Ship the pictures, or only their sha256, size and path."""
+    embed: bool = False
+    """Every attribute row carries its picture too (for the Hub's viewer)."""
+    crops: bool = False
+    """Publish the crops as a config of their own."""
+    licenses: list[str] | None = None
+    """Keep only pictures under these licences."""
+    max_file_mb: int = Field(256, ge=1)
+    """A shard file is closed at about this size."""
+    max_group_mb: int = Field(16, ge=1, le=64)
+    """A row group is closed at this size."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> PublishConfig:
+        if self.embed and self.pictures == "reference":
+            raise ValueError("rows cannot carry pictures (embed) in a publication by reference")
+        return self
+
+    def changed(self, changes: dict[str, Any]) -> PublishConfig:
+        """The form with `changes`.
+
+        Raises:
+            UsageError: a value does not fit.
+        """
+        try:
+            return PublishConfig.model_validate(self.model_dump() | changes)
+        except ValidationError as error:
+            raise UsageError(_explain(error, "publish")) from None
+
+
+class BuildConfig(_Config):
+    """Everything that a build is told."""
+
+    sources: list[SourceConfig] = Field(default_factory=list)
+    """Where regions come from."""
+    out: Path
+    """Folder of the set."""
+    annotator: Literal["measured", "exact"] = "measured"
+    """Who writes the profiles."""
+    limit: int | None = Field(None, ge=1)
+    """Pictures per source."""
+    workers: int | None = Field(None, ge=1)
+    """Processes; as many as there are processors unless told."""
+    shard_size: int | None = Field(None, ge=1)
+    """Pictures per shard, the unit of work and recovery; chosen by the size of the job unless told."""
+    shard: str | None = Field(None, pattern=r"^\d+/\d+$")
+    """i/n: do the i-th of n parts only (0 <= i < n), to be merged later."""
+    seed: int = 0
+    """Of the splits and of drawn scenes."""
+    follow_links: bool = False
+    """Read pictures through symbolic links."""
+    crop: CropConfig = Field(default_factory=CropConfig)
+    """How regions are cut out."""
+    picture: PictureConfig = Field(default_factory=PictureConfig)
+    """How pictures are read."""
+    measured: MeasuredConfig = Field(default_factory=MeasuredConfig)
+    """When the measured annotator calls something plain."""
+    splits: SplitConfig = Field(default_factory=SplitConfig)
+    """Shares of pictures per split."""
+    publish: PublishConfig = Field(default_factory=PublishConfig)
+    """What a publication holds."""
+
+    @model_validator(mode="after")
+    def _sound(self) -> BuildConfig:
+        for source in self.sources:
+            source.name = source.name or (f"scenes-{source.level}" if source.kind == "scenes" else source.kind)
+        names = [source.name for source in self.sources]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two sources are named {name!r}: give each a name of its own")
+            if not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or name.startswith("."):
+                raise ValueError(f"source name {name!r}: use letters, digits, '-', '_' and '.'")
+        if self.shard:
+            part, parts = self.part
+            if not 0 <= part < parts:
+                raise ValueError(f"shard {self.shard}: i/n needs 0 <= i < n")
+        if self.annotator == "exact":
+            other = [source.name for source in self.sources if source.kind != "scenes"]
+            if other:
+                raise ValueError(f"the annotator 'exact' knows the truth of scenes only, not of {', '.join(other)}")
+        return self
+
+    @property
+    def part(self) -> tuple[int, int]:
+        """(i, n) of `shard`; (0, 1) for the whole."""
+        part, parts = (self.shard or "0/1").split("/")
+        return int(part), int(parts)
+
+    def affects_data(self) -> dict[str, Any]:
+        """The settings, sources apart, that must not change while a set grows; flat, `a.b` to value."""
+        kept = {"annotator", "seed", "crop", "picture", "splits"} | (
+            {"measured"} if self.annotator == "measured" else set()
+        )
+        return {"schema_version": SCHEMA_VERSION} | flat(self.model_dump(mode="json", include=kept))
+
+
+def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested dictionary with dotted keys."""
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[prefix + key] = value
+    return found
+
+
+def load_config(file: Path | None, options: dict[str, Any], assignments: list[str]) -> BuildConfig:
+    """The configuration of a run: the file, then options that were given, then `--set key=value`.
+
+    Raises:
+        UsageError: a file that is not there or not YAML, an unknown key (named with the nearest known
+            one), or a value that does not fit.
+    """
+    tree = _read(file) if file else {}
+    base = file.parent if file else Path()
+    tree = {key: value for key, value in tree.items() if value is not None}
+    if isinstance(tree.get("out"), str):
+        tree["out"] = str(base / tree["out"])
+    if isinstance(tree.get("sources"), list):
+        tree["sources"] = [_rooted(source, base) for source in tree["sources"]]
+    tree |= {key: deepcopy(value) for key, value in options.items() if value is not None}
+    for assignment in assignments:
+        _assign(tree, assignment)
+    try:
+        config = BuildConfig.model_validate(tree)
+    except ValidationError as error:
+        raise UsageError(_explain(error, str(file) if file else "options")) from None
+    _check_sources(config)
+    return config
+
+
+def _read(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        raise UsageError(f"--config {file} is not a file")
+    try:
+        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"--config {file}: {error.strerror}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UsageError(f"--config {file}: not YAML: {' '.join(str(error).split())[:200]}") from None
+    if not isinstance(tree, dict):
+        raise UsageError(f"--config {file}: holds no settings (key: value)")
+    return tree
+
+
+def _rooted(source: Any, base: Path) -> Any:
+    """A source whose relative paths are read from the folder of the configuration file."""
+    if not isinstance(source, dict):
+        return source
+    rooted = dict(source)
+    annotations = rooted.get("annotations")
+    if isinstance(annotations, str):
+        annotations = [annotations]
+    if isinstance(annotations, list):
+        rooted["annotations"] = [str(base / a) if isinstance(a, str) else a for a in annotations]
+    if isinstance(rooted.get("images"), str):
+        rooted["images"] = str(base / rooted["images"])
+    return rooted
+
+
+def _assign(tree: dict[str, Any], assignment: str) -> None:
+    key, equals, text = assignment.partition("=")
+    if not equals or not key:
+        raise UsageError(f"--set {assignment}: write key=value, for example --set crop.padding=0.2")
+    try:
+        value = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        value = text
+    node: Any = tree
+    *path, last = key.split(".")
+    for part in path:
+        if isinstance(node, list):
+            if not part.isdigit() or int(part) >= len(node):
+                raise UsageError(f"--set {assignment}: there is no element {part!r}")
+            node = node[int(part)]
+        else:
+            node = node.setdefault(part, {})
+        if not isinstance(node, dict | list):
+            raise UsageError(f"--set {assignment}: {part!r} holds a value, not settings")
+    if isinstance(node, list):
+        raise UsageError(f"--set {assignment}: name a setting of one element, for example sources.0.license")
+    node[last] = value
+
+
+def _explain(error: ValidationError, where: str) -> str:
+    """The first fault, with the nearest known name for an unknown key."""
+    fault = error.errors()[0]
+    key = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(str(fault["loc"][-1]), _names(BuildConfig), n=1, cutoff=0.6)
+        return f"{where}: unknown setting {key!r}" + (f": did you mean {close[0]!r}?" if close else "")
+    if fault["type"] == "missing" and key == "out":
+        return "--out DIR is missing: name the folder of the set"
+    message = fault["msg"].removeprefix("Value error, ")
+    value = "" if isinstance(fault.get("input"), dict | BaseModel) else f" = {fault.get('input')!r}"
+    return f"{where}: {key}{value}: {message}" if key else f"{where}: {message}"
+
+
+def _names(model: type[BaseModel]) -> list[str]:
+    names: list[str] = []
+    for name, info in model.model_fields.items():
+        names.append(name)
+        inner = info.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            names += _names(inner)
+    return names + list(SourceConfig.model_fields)
+
+
+def _check_file(file: Path, where: str) -> None:
+    if not file.is_file():
+        raise UsageError(f"{where} is not a file")
+    try:
+        file.name.encode()
+        file.open("rb").close()
+    except UnicodeEncodeError:
+        raise UsageError(f"{where}: the name is not UTF-8: rename the file") from None
+    except OSError as error:
+        raise UsageError(f"{where} cannot be read: {error.strerror}") from None
+
+
+def _check_sources(config: BuildConfig) -> None:
+    """There are sources, and the files and folders that they name."""
+    if not config.sources:
+        raise UsageError("the configuration names no source: list one or more under 'sources'")
+    for source in config.sources:
+        if source.kind == "scenes":
+            continue
+        if not source.annotations:
+            raise UsageError(f"source {source.name}: no annotation file: give --annotations FILE")
+        if source.images is None:
+            raise UsageError(f"source {source.name}: no picture root: give --images DIR")
+        if not source.images.is_dir():
+            raise UsageError(f"source {source.name}: --images {source.images} is not a folder")
+        for file in source.annotations:
+            _check_file(file, f"source {source.name}: --annotations {str(file)!a}")
+        bases = [file.name for file in source.annotations]
+        for base in bases:
+            if bases.count(base) > 1:
+                raise UsageError(f"source {source.name}: two annotation files are named {base}: make them two sources")

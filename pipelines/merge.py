@@ -1,0 +1,92 @@
+"""`slvr-data merge`: the parts of a build that independent jobs made become one set."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from pipelines.build import WORK, Summary, make_plan, opened, publish
+from pipelines.finished import STAGES, Finished
+from pipelines.history import history_of
+from pipelines.plan import check_nothing_lost, load_partitions, save_partitions
+from pipelines.republish import check_finished, config_of
+from pipelines.settings import Settings, load_settings, reconciled, save_settings
+from slvr_data.errors import UsageError
+from slvr_data.files import folder_atomic
+from slvr_data.sources.base import SourceConfig
+
+
+def merge(parts: list[Path], out: Path, images: list[str]) -> dict[str, int]:
+    """Take over the finished shards of all parts, check that nothing is missing, publish; the accounts.
+
+    Every part has read the whole of the sources, so their plans must be equal.
+
+    Raises:
+        UsageError: a folder is not a part, parts were built differently, or some are missing.
+    """
+    settings = _common_settings(parts)
+    plans = load_partitions(parts[0] / WORK / "plan")
+    for part in parts[1:]:
+        others = load_partitions(part / WORK / "plan")
+        if plans.keys() != others.keys() or any(not plans[key].equals(others[key]) for key in plans):
+            raise UsageError(f"{parts[0]} and {part} have read different rows: build all parts from the same sources")
+    with opened(out) as (work, progress):
+        known, count = load_settings(work), settings.parts
+        settings.sources = _placed(settings.sources, images)
+        settings = reconciled(config_of(settings, out), known, has_work=known is not None)
+        if known is not None:
+            settings.publish = known.publish
+        before = load_partitions(work / "plan")
+        history = history_of(out, work)
+        check_nothing_lost(before, before | plans, history.given_up)
+        save_settings(work, settings)  # first: a merge that is stopped goes on with these parts, not with others
+        for part in parts:
+            _take_over(part / WORK, work)
+        save_partitions(work / "plan", plans, set())
+        config = config_of(settings, out)
+        plan = make_plan(config, before | plans, history)
+        check_finished(plan, Finished(work), out, count)
+        summary = Summary()
+        publish(config, settings, work, plan, history, progress, summary)
+    return summary.accounts
+
+
+def _common_settings(parts: list[Path]) -> Settings:
+    """The first part's, with the largest n of all `--shard i/n`."""
+    first: Settings | None = None
+    for part in parts:
+        settings = load_settings(part / WORK)
+        if settings is None:
+            raise UsageError(f"{part} is not a part: build it with slvr-data build-attributes --shard i/n --out {part}")
+        if first is not None and settings.data != first.data:
+            changed = sorted(key for key in first.data | settings.data if first.data.get(key) != settings.data.get(key))
+            raise UsageError(f"{parts[0]} and {part} were built with different settings: {changed[0]}")
+        first = first or settings
+        first.parts = max(first.parts, settings.parts)
+    assert first is not None
+    return first
+
+
+def _placed(sources: list[SourceConfig], images: list[str]) -> list[SourceConfig]:
+    """The sources with their pictures where `NAME=DIR` says they lie on this machine."""
+    places = dict(text.partition("=")[::2] for text in images)
+    unknown = sorted(places.keys() - {source.name for source in sources})
+    if unknown:
+        names = ", ".join(source.name for source in sources)
+        raise UsageError(f"--images {unknown[0]}=...: the parts have no source of that name, only {names}")
+    for name, folder in places.items():
+        if not Path(folder).is_dir():
+            raise UsageError(f"--images {name}={folder}: that is not a folder")
+    return [
+        source.model_copy(update={"images": Path(places[source.name]).absolute()}) if source.name in places else source
+        for source in sources
+    ]
+
+
+def _take_over(source: Path, work: Path) -> None:
+    """Copy the shards that are not there yet, each whole or not at all."""
+    for stage in STAGES:
+        for shard in sorted((source / stage).iterdir() if (source / stage).is_dir() else ()):
+            if shard.is_dir() and not shard.name.startswith(".") and not (work / stage / shard.name).exists():
+                with folder_atomic(work / stage / shard.name) as folder:
+                    shutil.copytree(shard, folder, dirs_exist_ok=True)

@@ -1,0 +1,338 @@
+"""The plan: every row of every source, read and resolved to regions, in picture order.
+
+Reading is split into chunks of units that workers do. What they find is kept per annotation file
+(`.work/plan/SOURCE/FILE.parquet`), so that another source or more rows add to a set without touching
+what is there. Regions are merged here: rows of the same picture, box and label are one region.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from slvr_data.errors import UsageError
+from slvr_data.files import disk_errors
+from slvr_data.ids import split_of
+from slvr_data.regions import PlanRow
+from slvr_data.schema import Mask, QuestionAnswer, Region, Rejection, SourceRef, Split
+from slvr_data.shards import read_parquet
+from slvr_data.sources.base import Malformed
+
+_FAULT = pa.struct([("reason", pa.string()), ("evidence", pa.string())])
+_QA = pa.struct([("question", pa.string()), ("answer", pa.string())])
+PLAN_SCHEMA = pa.schema(
+    [
+        ("source", pa.string()),
+        ("file", pa.string()),
+        ("line", pa.int64()),
+        ("id", pa.string()),
+        ("path", pa.string()),
+        ("image_id", pa.string()),
+        ("region_id", pa.string()),
+        ("box", pa.list_(pa.float64())),
+        ("label", pa.string()),
+        ("mask", pa.struct([("size", pa.list_(pa.int64())), ("counts", pa.string())])),
+        ("iscrowd", pa.bool_()),
+        ("exhaustive", pa.bool_()),
+        ("complete", pa.bool_()),
+        ("license", pa.string()),
+        ("split", pa.string()),
+        ("references", pa.list_(pa.string())),
+        ("questions", pa.list_(_QA)),
+        ("malformed", _FAULT),
+        ("rejected", _FAULT),
+        ("record", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class PlannedRegion:
+    """A region with what the plan knows of it beyond its record."""
+
+    region: Region
+    exhaustive: bool
+    rejected: Malformed | None
+    complete: bool = False
+    """One of its sources annotates everything that the picture shows."""
+
+
+@dataclass(frozen=True)
+class PlannedPicture:
+    """A distinct picture with its merged regions, sorted by region_id."""
+
+    image_id: str
+    files: list[tuple[str, str]]
+    """(source, path) of every copy of the file, sorted."""
+    source: str
+    license: str | None
+    split: Split
+    own_split: Split | None
+    """The source's own, where it is validation or test."""
+    regions: list[PlannedRegion]
+
+    @property
+    def complete(self) -> bool:
+        """Everything that it shows is among its regions."""
+        return any(region.complete for region in self.regions)
+
+    @cached_property
+    def key(self) -> str:
+        """Changes when anything that a profile may depend on changes: also what cannot be used is counted."""
+        parts = [
+            (
+                r.region.region_id,
+                r.region.mask.counts if r.region.mask else "",
+                r.region.iscrowd,
+                r.exhaustive,
+                r.rejected is None,
+            )
+            for r in self.regions
+        ]
+        return hashlib.sha256(json.dumps([self.image_id, self.complete, parts]).encode()).hexdigest()[:32]
+
+
+def plan_table(rows: Iterable[PlanRow]) -> pa.Table:
+    """Rows as a table of `PLAN_SCHEMA`."""
+    return pa.Table.from_pylist([_plain(row) for row in rows], schema=PLAN_SCHEMA)
+
+
+def _plain(row: PlanRow) -> dict[str, Any]:
+    plain = dict(vars(row))
+    plain["mask"] = row.mask and {"size": row.mask.size, "counts": row.mask.counts}
+    plain["questions"] = [{"question": q.question, "answer": q.answer} for q in row.questions]
+    for fault in ("malformed", "rejected"):
+        plain[fault] = plain[fault] and {"reason": plain[fault].reason, "evidence": plain[fault].evidence}
+    return plain
+
+
+def partition_path(folder: Path, source: str, file: str) -> Path:
+    """Where the rows of one annotation file are kept."""
+    return folder / source / f"{hashlib.sha256(file.encode()).hexdigest()[:16]}.parquet"
+
+
+def save_partitions(folder: Path, tables: dict[tuple[str, str], pa.Table], again: set[tuple[str, str]]) -> None:
+    """Write each (source, file)'s rows in place of what was there; of `again` read without rows, none stay."""
+    for source, file in again - tables.keys():
+        partition_path(folder, source, file).unlink(missing_ok=True)
+    for (source, file), table in tables.items():
+        path = partition_path(folder, source, file)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.tmp")
+        with disk_errors(f"writing {path}"):
+            pq.write_table(table, temporary, compression="zstd")
+            temporary.replace(path)
+
+
+def load_partitions(folder: Path) -> dict[tuple[str, str], pa.Table]:
+    """All rows that earlier runs have read, by (source, file)."""
+    tables = {}
+    for path in sorted(folder.glob("*/*.parquet")):
+        table = read_parquet(path)
+        if table.num_rows:
+            tables[table["source"][0].as_py(), table["file"][0].as_py()] = table
+    return tables
+
+
+REMEMBERED = 20_000
+"""Regions of a set that stays in memory from one pass to the next (about 5 KB each)."""
+
+
+class Plan:
+    """All rows in picture order, and the accounts over them."""
+
+    def __init__(
+        self,
+        tables: Iterable[pa.Table],
+        seed: int,
+        shares: tuple[float, float, float],
+        published: dict[str, Split],
+        published_regions: Collection[str],
+    ) -> None:
+        """`published` holds the split of every picture that was ever published: it never changes."""
+        whole = pa.concat_tables([*tables, PLAN_SCHEMA.empty_table()]).combine_chunks()
+        sound = pc.is_valid(whole["region_id"])
+        self.malformed = _ordered(whole.filter(pc.invert(sound)), ["source", "file", "line"])
+        self._rows = _ordered(whole.filter(sound), ["image_id", "region_id", "source", "file", "line"])
+        self._seed, self._shares, self._published = seed, shares, published
+        self._published_regions = published_regions
+        self._kept: list[PlannedPicture] | None = None
+        self.image_ids: list[str] = []
+        self._starts: list[int] = []
+        previous = None
+        for index, image_id in enumerate(self._rows["image_id"].to_pylist()):
+            if image_id != previous:
+                self.image_ids.append(image_id)
+                self._starts.append(index)
+                previous = image_id
+        self._starts.append(self._rows.num_rows)
+        pairs = zip(self._rows["image_id"].to_pylist(), self._rows["region_id"].to_pylist(), strict=True)
+        self.region_count = len(set(pairs))
+
+    @property
+    def accounts(self) -> dict[str, int]:
+        """Rows = malformed + merged + regions."""
+        sound = self._rows.num_rows
+        return {
+            "rows": sound + self.malformed.num_rows,
+            "malformed": self.malformed.num_rows,
+            "merged": sound - self.region_count,
+            "regions": self.region_count,
+            "pictures": len(self.image_ids),
+        }
+
+    def rows_per_source(self) -> dict[str, Counter[str]]:
+        """Rows and malformed rows of each source."""
+        found: dict[str, Counter[str]] = {}
+        for kind, table in (("rows", self._rows), ("malformed", self.malformed)):
+            for source, count in Counter(table["source"].to_pylist()).items():
+                found.setdefault(source, Counter())["rows"] += count
+                if kind == "malformed":
+                    found[source]["malformed"] += count
+        return dict(sorted(found.items()))
+
+    def region_ids(self) -> set[str]:
+        """Of every region."""
+        return set(self._rows["region_id"].to_pylist())
+
+    def pictures(self) -> Iterator[PlannedPicture]:
+        """The pictures in order of their id; those of a small set are made once and kept."""
+        if self.region_count > REMEMBERED:
+            yield from self._made()
+            return
+        if self._kept is None:
+            self._kept = list(self._made())
+        yield from self._kept
+
+    def _made(self, start: int = 0, stop: int | None = None) -> Iterator[PlannedPicture]:
+        """The pictures from number `start` up to `stop`."""
+        stop = len(self.image_ids) if stop is None else min(stop, len(self.image_ids))
+        for first in range(start, stop, 256):
+            last = min(first + 256, stop)
+            rows = self._rows.slice(self._starts[first], self._starts[last] - self._starts[first]).to_pylist()
+            offset = self._starts[first]
+            for index in range(first, last):
+                yield self._picture(rows[self._starts[index] - offset : self._starts[index + 1] - offset])
+
+    def picture(self, image_id: str) -> PlannedPicture:
+        """One picture by its id."""
+        index = bisect_left(self.image_ids, image_id)
+        return next(self._made(index, index + 1))
+
+    def _picture(self, rows: list[dict[str, Any]]) -> PlannedPicture:
+        image_id = rows[0]["image_id"]
+        own = [row["split"] for row in rows if row["split"] in ("validation", "test")]
+        split: Split = self._published.get(image_id) or (
+            "test" if "test" in own else "validation" if own else split_of(image_id, self._seed, self._shares)
+        )
+        groups: dict[str, list[dict[str, Any]]] = {}
+        for row in rows:
+            groups.setdefault(row["region_id"], []).append(row)
+        licenses = sorted({row["license"] for row in rows if row["license"]})
+        return PlannedPicture(
+            image_id=image_id,
+            files=sorted({(row["source"], row["path"]) for row in rows}),
+            source="+".join(sorted({row["source"] for row in rows})),
+            license=" AND ".join(licenses) or None,
+            split=split,
+            own_split="test" if "test" in own else "validation" if own else None,
+            regions=[_region(group, split, self._published_regions) for group in groups.values()],
+        )
+
+    def malformed_rejections(self) -> Iterator[Rejection]:
+        """The malformed rows as rejections, by source, file and line."""
+        for batch in self.malformed.to_batches(max_chunksize=4096):
+            for row in batch.to_pylist():
+                yield Rejection(
+                    kind="malformed",
+                    stage="read",
+                    check="row",
+                    reason=row["malformed"]["reason"],
+                    evidence=row["malformed"]["evidence"],
+                    source=row["source"],
+                    file=row["file"],
+                    line=row["line"],
+                    image_id=row["image_id"],
+                    region_id=None,
+                    record=row["record"] or "",
+                )
+
+
+def _ordered(table: pa.Table, keys: list[str]) -> pa.Table:
+    return table.take(pc.sort_indices(table, [(key, "ascending") for key in keys]))
+
+
+def _region(rows: list[dict[str, Any]], split: Split, published: Collection[str]) -> PlannedRegion:
+    """Rows of one picture, box and label as one region. A row that can be used wins over one that cannot.
+
+    A region that is `published` stays so, whatever split its rows name now.
+    """
+    stays = rows[0]["region_id"] in published
+    usable = [row for row in rows if row["rejected"] is None and (stays or not _conflicts(row, split))]
+    first = (usable or rows)[0]
+    rejected = first["rejected"] and Malformed(**first["rejected"])
+    if not usable and rejected is None:
+        rejected = Malformed(
+            "split-conflict",
+            f"its source puts the picture in {first['split']}, but it is published in {split}, where it stays",
+        )
+    mask = next((row["mask"] for row in usable if row["mask"]), None)
+    questions = {(q["question"], q["answer"]): None for row in rows for q in row["questions"]}
+    region = Region.model_construct(  # every value has been through the plan's schema
+        region_id=first["region_id"],
+        image_id=first["image_id"],
+        bbox=first["box"],
+        mask=Mask.model_construct(**mask) if mask else None,
+        label=first["label"],
+        iscrowd=first["iscrowd"],
+        source_refs=[
+            SourceRef.model_construct(source=r["source"], file=r["file"], line=r["line"], id=r["id"]) for r in rows
+        ],
+        references=list({text: None for row in rows for text in row["references"]}),
+        original_questions=[QuestionAnswer(question=q, answer=a) for q, a in questions],
+    )
+    exhaustive, complete = (any(row[name] for row in usable) for name in ("exhaustive", "complete"))
+    return PlannedRegion(region, exhaustive, rejected, complete)
+
+
+def _conflicts(row: dict[str, Any], split: Split) -> bool:
+    return split == "train" and row["split"] in ("validation", "test")
+
+
+def check_nothing_lost(
+    before: dict[tuple[str, str], pa.Table], after: dict[tuple[str, str], pa.Table], given_up: set[str]
+) -> None:
+    """Refuse a plan that no longer holds a usable region that earlier runs worked on.
+
+    `given_up` are the regions that were rejected: their rows may be mended or taken out.
+
+    Raises:
+        UsageError: naming one such region's file and line.
+    """
+    fine = given_up | {region for table in after.values() for region in _usable(table) if region}
+    for (source, file), table in before.items():
+        lost = [i for i, region in enumerate(_usable(table)) if region and region not in fine]
+        if lost:
+            line = table["line"][lost[0]].as_py()
+            raise UsageError(
+                f"{len(lost)} regions of this set are no longer in what source {source} gives now, or cannot be used "
+                f"any more (the first: {file} line {line}): a set only grows. Restore the rows and their pictures, "
+                "raise --limit, or build into a new folder"
+            )
+
+
+def _usable(table: pa.Table) -> list[str | None]:
+    """The region_id of each row, None for one that has none or cannot be used."""
+    ids: list[str | None] = pc.if_else(pc.is_null(table["rejected"]), table["region_id"], None).to_pylist()
+    return ids

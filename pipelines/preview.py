@@ -1,0 +1,175 @@
+"""`slvr-data preview`: pictures of a published set, with what was published and rejected on them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from PIL import Image
+
+from pipelines.report import named_accounts, rejected_rows
+from slvr_data import geometry, masks
+from slvr_data.errors import UsageError
+from slvr_data.files import write_atomic
+from slvr_data.images import crop, decoded, encode_jpeg
+from slvr_data.manifest import Manifest, load_manifest
+from slvr_data.pages.preview import Malformed, Point, PreviewPicture, PreviewRegion, render_preview
+from slvr_data.reader import rows_of
+from slvr_data.schema import AttributeProfile, Mask, Query, Verdict
+from slvr_data.shards import files_of
+
+THUMBNAIL = 512
+"""Longer side of the pictures on the page."""
+MAX_MALFORMED = 500
+
+
+def preview(folder: Path, output: Path | None, most: int, crops: bool) -> Path:
+    """Write the page; its path.
+
+    Raises:
+        UsageError: there is no published set, or it ships no pictures.
+    """
+    manifest = load_manifest(folder)
+    chosen = _spread(_image_rows(folder, manifest), manifest.accounts["pictures_published"], most)
+    images = {row["image_id"]: row for row in chosen}
+    rejected: dict[str, list[dict[str, Any]]] = {}
+    refused: dict[str, list[tuple[str, str]]] = {}
+    malformed: list[Malformed] = []
+    for row in rejected_rows(folder):
+        if row["kind"] == "malformed" and len(malformed) < MAX_MALFORMED:
+            malformed.append((row["file"], row["line"], row["reason"], row["evidence"]))
+        elif row["image_id"] in images and row["kind"] == "rejected":
+            rejected.setdefault(row["image_id"], []).append(row)
+        elif row["image_id"] in images and row["kind"] in ("query", "group"):
+            question = json.loads(row["record"]).get("question", "all questions")
+            refused.setdefault(row["region_id"], []).append((row["reason"], question))
+    regions = _attribute_rows(folder, manifest, images.keys())
+    asked = _Asked(_queries(folder, manifest, images.keys()), refused)
+    pictures = [_picture(row, regions.get(key, []), rejected.get(key, []), asked, crops) for key, row in images.items()]
+    target = output or (folder / ".work" / "preview.html" if (folder / ".work").is_dir() else folder / "preview.html")
+    facts = [(name, f"{count:,}") for name, count in named_accounts(manifest.accounts).items()]
+    facts.append(("shown here", f"{len(pictures):,} pictures"))
+    text = render_preview(folder.resolve().name, facts, pictures, f"slvr-data preview {folder.name}", malformed)
+    if not target.parent.is_dir():
+        raise UsageError(f"--html {target}: there is no folder {target.parent}")
+    write_atomic(target, text.encode())
+    return target
+
+
+def _image_rows(folder: Path, manifest: Manifest) -> Iterator[dict[str, Any]]:
+    for file in files_of(manifest.files, "images"):
+        for batch in pq.ParquetFile(folder / file.path).iter_batches(batch_size=32):
+            for row in batch.to_pylist():
+                yield row | {"split": file.split}
+
+
+def _spread(rows: Iterator[dict[str, Any]], total: int, most: int) -> Iterator[dict[str, Any]]:
+    """At most `most` rows, evenly spread over all."""
+    step = max(1.0, total / most)
+    wanted = 0.0
+    for index, row in enumerate(rows):
+        if index >= wanted:
+            wanted += step
+            if row["image"] is None:
+                raise UsageError("the set ships no pictures: restore them with slvr-data attach")
+            yield row
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """By region: its published questions, and (reason, question) of those that were turned away."""
+
+    queries: dict[str, list[Query]]
+    refused: dict[str, list[tuple[str, str]]]
+
+
+def _queries(folder: Path, manifest: Manifest, images: Any) -> dict[str, list[Query]]:
+    found: dict[str, list[Query]] = {}
+    for group in rows_of(folder, manifest, "multiquery", None):
+        if group["image_id"] in images:
+            found.setdefault(group["region_id"], []).extend(Query(**query) for query in group["queries"])
+    return found
+
+
+def _attribute_rows(folder: Path, manifest: Manifest, images: Any) -> dict[str, list[dict[str, Any]]]:
+    wanted = pa.array(list(images), pa.string())
+    found: dict[str, list[dict[str, Any]]] = {}
+    for file in files_of(manifest.files, "attributes"):
+        columns = [name for name in pq.read_schema(folder / file.path).names if name != "image"]
+        for batch in pq.ParquetFile(folder / file.path).iter_batches(batch_size=4096, columns=columns):
+            for row in batch.filter(pc.is_in(batch.column("image_id"), wanted)).to_pylist():
+                found.setdefault(row["image_id"], []).append(row)
+    return found
+
+
+def _picture(
+    row: dict[str, Any], kept: list[dict[str, Any]], gone: list[dict[str, Any]], asked: _Asked, crops: bool
+) -> PreviewPicture:
+    pixels = decoded(row["image"]["bytes"])
+    small = pixels.copy()
+    small.thumbnail((THUMBNAIL, THUMBNAIL))
+    regions = [_published(region, pixels if crops else None, asked) for region in kept]
+    return PreviewPicture(
+        image_id=row["image_id"],
+        width=row["width"],
+        height=row["height"],
+        split=row["split"],
+        source=row["source"],
+        license=row["license"],
+        path=row["path"],
+        jpeg=encode_jpeg(small, 80),
+        regions=regions + [_rejected(region) for region in gone],
+    )
+
+
+def _published(row: dict[str, Any], pixels: Image.Image | None, asked: _Asked) -> PreviewRegion:
+    cut = None
+    if pixels is not None:
+        box = geometry.padded(row["bbox"], 0.15, pixels.width, pixels.height)
+        cut = encode_jpeg(crop(pixels, box, 224), 80)
+    return PreviewRegion(
+        region_id=row["region_id"],
+        label=row["label"],
+        box=row["bbox"],
+        outline=_outline(row["mask"]),
+        profile_text=row["profile_text"],
+        profile=row["profile"],
+        verdicts=[Verdict(**verdict) for verdict in row["verdicts"]],
+        rejected=None,
+        refs=row["references"],
+        crop=cut,
+        queries=asked.queries.get(row["region_id"], []),
+        refused=asked.refused.get(row["region_id"], []),
+    )
+
+
+def _rejected(row: dict[str, Any]) -> PreviewRegion:
+    region = json.loads(row["record"])
+    return PreviewRegion(
+        region_id=region["region_id"],
+        label=region["label"],
+        box=region["bbox"],
+        outline=_outline(region["mask"]),
+        profile_text="",
+        profile=AttributeProfile().model_dump(),
+        verdicts=[],
+        rejected=(row["stage"], row["check"], row["reason"], row["evidence"]),
+        refs=region["references"],
+        crop=None,
+    )
+
+
+def _outline(mask: dict[str, Any] | None) -> list[list[Point]] | None:
+    """The mask's rings at about the thumbnail's resolution."""
+    if mask is None:
+        return None
+    pixels = masks.decode(Mask(**mask))
+    step = max(1, round(max(pixels.shape) / THUMBNAIL))
+    rings = masks.outline(pixels[::step, ::step])
+    return [[(x * step, y * step) for x, y in ring] for ring in rings] or None

@@ -1,0 +1,130 @@
+"""Reading sources into rows of the plan, in worker processes, with file hashes remembered."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.config import BuildConfig
+from pipelines.engines.local import LocalEngine
+from pipelines.plan import PLAN_SCHEMA
+from pipelines.progress import Progress
+from slvr_data.files import write_atomic
+from slvr_data.regions import PictureFile
+from slvr_data.sources import open_source
+from slvr_data.sources.base import Malformed, PictureMissingError, SourceConfig, Unit
+from slvr_data.sources.paths import checked_path
+
+_SAVE_SECONDS = 20.0
+CHUNK = 32
+"""Units that a worker reads at a time."""
+
+
+def read_sources(
+    sources: list[SourceConfig],
+    config: BuildConfig,
+    work: Path,
+    engine: LocalEngine,
+    progress: Progress,
+    cpu_seconds: dict[str, float],
+) -> dict[tuple[str, str], pa.Table]:
+    """The rows of every source, by (source, annotation file); files without rows are left out."""
+    remembered = FileMemory(work / "files.json")
+    tables: dict[tuple[str, str], list[pa.Table]] = {}
+    with progress.phase("reading", "rows", None) as counting:
+        inputs = ((source.name, units) for source in sources for units in _chunks(source, config, remembered))
+        for report in engine.map("read", inputs):
+            counting.advance(report.table.num_rows)
+            cpu_seconds["read"] += report.cpu_seconds
+            remembered.learn(report.source, report.files)
+            remembered.save_sometimes()
+            for file in set(report.table["file"].to_pylist()):
+                mask = pc.equal(report.table["file"], file)
+                tables.setdefault((report.source, file), []).append(report.table.filter(mask))
+    remembered.save()
+    return {key: _in_order(pa.concat_tables([*parts, PLAN_SCHEMA.empty_table()])) for key, parts in tables.items()}
+
+
+def _in_order(table: pa.Table) -> pa.Table:
+    """Rows by line: workers answer in any order, and parts of a build compare what they have read."""
+    return table.take(pc.sort_indices(table, [("line", "ascending")]))
+
+
+def _chunks(
+    source: SourceConfig, config: BuildConfig, remembered: FileMemory
+) -> Iterator[list[tuple[Unit, PictureFile | None]]]:
+    held: list[tuple[Unit, PictureFile | None]] = []
+    rows = 0
+    for unit in open_source(source, config.seed, config.follow_links).units(config.limit):
+        held.append((unit, remembered.recall(source, unit.path, config.follow_links)))
+        rows += len(unit.rows)
+        if len(held) >= CHUNK or rows >= 1024:
+            yield held
+            held, rows = [], 0
+    if held:
+        yield held
+
+
+class FileMemory:
+    """What files held when they were last read, by path, size and modification time.
+
+    A picture whose file has not changed since is not read again to know its hash.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._files: dict[str, list[Any]] = _remembered(path)
+        self._saved = time.monotonic()
+        self._stamps: dict[tuple[str, str], tuple[str, int, int]] = {}
+
+    def recall(self, source: SourceConfig, path: str | None, follow_links: bool) -> PictureFile | None:
+        """What is known of a picture file, if it is still the same file and may be read."""
+        if path is None or source.images is None:
+            return None
+        try:
+            full = checked_path(source.images, path, follow_links)
+            info = full.stat()
+        except (PictureMissingError, OSError):  # the worker that reads the unit says what is wrong
+            return None
+        stamp = (str(full), info.st_size, info.st_mtime_ns)
+        self._stamps[source.name, path] = stamp
+        known = self._files.get(stamp[0])
+        if known is None or known[:2] != [stamp[1], stamp[2]]:
+            return None
+        image_id, size, orientation, problem = known[2:]
+        return PictureFile(
+            image_id, tuple(size) if size else None, orientation, Malformed(*problem) if problem else None
+        )
+
+    def learn(self, source: str, files: list[tuple[str | None, PictureFile | None]]) -> None:
+        """Remember what workers have found."""
+        for path, picture in files:
+            stamp = self._stamps.pop((source, path), None) if path is not None else None
+            if stamp is not None and picture is not None:
+                problem = [picture.problem.reason, picture.problem.evidence] if picture.problem else None
+                known = [stamp[1], stamp[2], picture.image_id, picture.size, picture.orientation, problem]
+                self._files[stamp[0]] = known
+
+    def save_sometimes(self) -> None:
+        """Write the memory if that was long ago, so that reading that is killed need not be done again."""
+        if time.monotonic() - self._saved > _SAVE_SECONDS:
+            self.save()
+
+    def save(self) -> None:
+        """Write the memory whole."""
+        write_atomic(self._path, json.dumps(self._files).encode())
+        self._saved = time.monotonic()
+
+
+def _remembered(path: Path) -> dict[str, list[Any]]:
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):  # nothing, or nothing sound, is remembered: files are read again
+        return {}
+    return found if isinstance(found, dict) else {}

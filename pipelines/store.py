@@ -1,0 +1,91 @@
+"""Where stages keep what they made: one folder per stage and shard, whole or not there.
+
+A shard's folder is named by a hash of what went into it. Later results for the same picture do not
+replace earlier ones; readers ask for the one they need by key.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from slvr_data.files import folder_atomic, remove_leftovers
+from slvr_data.shards import read_parquet
+
+
+class StageStore:
+    """The output of one stage: tables by shard."""
+
+    def __init__(self, work: Path, stage: str) -> None:
+        self.folder = work / stage
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def shards(self) -> list[str]:
+        """Names of the finished shards, sorted."""
+        return sorted(path.name for path in self.folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+    def commit(self, shard: str, tables: dict[str, pa.Table]) -> None:
+        """Make the tables of a shard appear all at once."""
+        with folder_atomic(self.folder / shard) as folder:
+            for name, table in tables.items():
+                pictures = ("data", "thumbnail")  # they are compressed already
+                compression = {column: "none" if column in pictures else "zstd" for column in table.column_names}
+                path = folder / f"{name}.parquet"
+                pq.write_table(table, path, compression=compression, write_statistics=False)
+
+    def load(self, shard: str, table: str, columns: list[str] | None = None) -> pa.Table:
+        """One table of a finished shard."""
+        return read_parquet(self.folder / shard / f"{table}.parquet", columns)
+
+    def index(self, tables: dict[str, list[str]]) -> Iterator[tuple[str, dict[str, dict[str, list[Any]]]]]:
+        """(shard, table -> columns) of every finished shard; `tables` names the columns to read.
+
+        A damaged shard is put aside, so that its work is open again.
+        """
+        for shard in self.shards():
+            try:
+                found = {name: self.load(shard, name, columns).to_pydict() for name, columns in tables.items()}
+            except (pa.ArrowException, OSError) as error:
+                (self.folder / shard).replace(self.folder / f".{shard}.damaged.tmp")
+                print(f"shard {self.folder.name}/{shard} is damaged ({error}): it is made again", file=sys.stderr)
+                continue
+            yield shard, found
+
+    def clean(self) -> None:
+        """Remove what killed writers left."""
+        remove_leftovers(self.folder)
+
+
+class RowCache:
+    """Rows of stored tables by key, for readers that walk in picture order.
+
+    Shards of several runs interleave in that order, so as many stay loaded as `most_bytes` of Arrow data hold.
+    """
+
+    def __init__(self, store: StageStore, table: str, key: str, most_bytes: int = 24 << 20) -> None:
+        self._store, self._table, self._key, self._most = store, table, key, most_bytes
+        self._loaded: OrderedDict[str, tuple[int, dict[str, list[dict[str, Any]]]]] = OrderedDict()
+        self._held = 0
+
+    def rows(self, shard: str, key: str) -> list[dict[str, Any]]:
+        """The rows of `shard` whose key column is `key`."""
+        if shard not in self._loaded:
+            self._load(shard)
+        self._loaded.move_to_end(shard)
+        return self._loaded[shard][1].get(key, [])
+
+    def _load(self, shard: str) -> None:
+        table = self._store.load(shard, self._table)
+        grouped: dict[str, list[dict[str, Any]]] = {}
+        for row in table.to_pylist():
+            grouped.setdefault(row[self._key], []).append(row)
+        self._loaded[shard] = table.nbytes, grouped
+        self._held += table.nbytes
+        while self._held > self._most and len(self._loaded) > 2:
+            self._held -= self._loaded.popitem(last=False)[1][0]

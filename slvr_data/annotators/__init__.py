@@ -1,0 +1,1 @@
+"""Annotators: who writes a region's attribute profile."""

@@ -1,0 +1,138 @@
+"""Near-identical pictures: a perceptual hash proposes pairs, a comparison of small pictures decides.
+
+Two files of one photograph (encoded anew, scaled, slightly cropped) must not stand in different splits.
+The hash is compared by multi-index hashing: 64 bits in four bands of 16; two hashes within
+`MAX_DISTANCE` bits (7 at most) have a band in which they differ by one bit at most. Each candidate is
+then judged by 64x64 colour pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from slvr_data.images import decoded, encode_jpeg
+
+MAX_DISTANCE = 6
+"""Bits in which the hashes of near-identical pictures may differ."""
+SIDE = 64
+BLOCK = 8
+MAX_BLOCK_DIFFERENCE = 18.0
+"""Mean absolute difference, of 0..255, that no 8x8 block of near-identical 64x64 pictures exceeds."""
+MAX_DIFFERENCE = 7.0
+"""The same over the whole picture."""
+_CHUNK = 1 << 22
+
+Thumbnail = NDArray[np.int16]
+
+
+def candidates(hashes: NDArray[np.uint64]) -> Iterator[tuple[int, int]]:
+    """Pairs (i, j), i < j, of distinct hashes within `MAX_DISTANCE` bits, each once."""
+    found: list[NDArray[np.int64]] = []
+    for band in range(4):
+        values = ((hashes >> np.uint64(16 * band)) & np.uint64(0xFFFF)).astype(np.int64)
+        order = np.argsort(values, kind="stable")
+        ordered = values[order]
+        for flip in (0, *(1 << bit for bit in range(16))):
+            rows = np.flatnonzero((values & flip) == 0)  # of a pair that differs in one bit, the one without it
+            for left, right in _joined(values[rows] | flip, ordered, order):
+                found.append(_close(hashes, rows[left], right))
+    pairs = np.unique(np.concatenate([np.empty(0, np.int64), *found]))
+    for pair in pairs.tolist():
+        yield pair >> 32, pair & 0xFFFFFFFF
+
+
+def _joined(
+    wanted: NDArray[np.int64], ordered: NDArray[np.int64], order: NDArray[np.int64]
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Index pairs with equal values, in pieces of bounded size."""
+    starts, stops = np.searchsorted(ordered, wanted, "left"), np.searchsorted(ordered, wanted, "right")
+    lengths = stops - starts
+    total = np.cumsum(lengths)
+    first = 0
+    while first < len(wanted):
+        base = total[first - 1] if first else 0
+        last = max(first + 1, int(np.searchsorted(total, base + _CHUNK, "right")))
+        piece = lengths[first:last]
+        left = np.repeat(np.arange(first, last), piece)
+        offsets = np.arange(len(left)) - np.repeat(np.cumsum(piece) - piece, piece)
+        yield left, order[np.repeat(starts[first:last], piece) + offsets]
+        first = last
+
+
+def _close(hashes: NDArray[np.uint64], left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.int64]:
+    near = (np.bitwise_count(hashes[left] ^ hashes[right]) <= MAX_DISTANCE) & (left != right)
+    left, right = left[near], right[near]
+    return np.asarray((np.minimum(left, right) << 32) | np.maximum(left, right))
+
+
+def encoded_thumbnail(pixels: Image.Image) -> bytes:
+    """The picture at 64x64, as a small JPEG: it is kept with the picture's row, and looked at only if proposed."""
+    factor = max(1, min(pixels.size) // (2 * SIDE))
+    return encode_jpeg(pixels.reduce(factor).resize((SIDE, SIDE), Image.Resampling.BILINEAR), 92)
+
+
+def thumbnail(encoded: bytes) -> Thumbnail:
+    """What `encoded_thumbnail` has kept, int16 [64, 64, 3]."""
+    return np.asarray(decoded(encoded)).astype(np.int16)
+
+
+def near_identical(one: Thumbnail, other: Thumbnail) -> bool:
+    """Whether two 64x64 pictures show the same: alike on the whole, and no block with another content."""
+    difference = np.abs(one - other).mean(2)
+    blocks = difference.reshape(SIDE // BLOCK, BLOCK, SIDE // BLOCK, BLOCK).mean((1, 3))
+    return bool(difference.mean() <= MAX_DIFFERENCE and blocks.max() <= MAX_BLOCK_DIFFERENCE)
+
+
+def clusters(
+    image_ids: Sequence[str], phashes: Sequence[str], thumbnail_of: Callable[[str], Thumbnail]
+) -> list[list[str]]:
+    """Groups of two and more near-identical pictures, each sorted, in order of their first.
+
+    Of pictures with one hash, each is compared with the first of every group found so far among them; of
+    pictures with neighbouring hashes, the firsts. `thumbnail_of` is asked only for proposed pictures.
+    """
+    parent = {image_id: image_id for image_id in image_ids}
+
+    def root(image_id: str) -> str:
+        while parent[image_id] != image_id:
+            parent[image_id] = parent[parent[image_id]]
+            image_id = parent[image_id]
+        return image_id
+
+    def join(one: str, other: str) -> None:
+        low, high = sorted((root(one), root(other)))
+        parent[high] = low
+
+    by_hash: dict[str, list[str]] = {}
+    for image_id, phash in sorted(zip(image_ids, phashes, strict=True)):
+        by_hash.setdefault(phash, []).append(image_id)
+    leaders = {phash: _leaders(members, thumbnail_of, join) for phash, members in by_hash.items()}
+    ordered = sorted(by_hash)
+    for i, j in candidates(np.array([int(phash, 16) for phash in ordered], dtype=np.uint64)):
+        for one in leaders[ordered[i]]:
+            for other in leaders[ordered[j]]:
+                if root(one) != root(other) and near_identical(thumbnail_of(one), thumbnail_of(other)):
+                    join(one, other)
+    groups: dict[str, list[str]] = {}
+    for image_id in sorted(parent):
+        if root(image_id) != image_id or image_id in groups:
+            groups.setdefault(root(image_id), [root(image_id)]).append(image_id)
+    return [groups[first] for first in sorted(groups)]
+
+
+def _leaders(
+    members: list[str], thumbnail_of: Callable[[str], Thumbnail], join: Callable[[str, str], None]
+) -> list[str]:
+    """The first of each group among pictures with one hash; the others are joined to it."""
+    found = members[:1]
+    for member in members[1:]:
+        leader = next((o for o in found if near_identical(thumbnail_of(o), thumbnail_of(member))), None)
+        if leader is None:
+            found.append(member)
+        else:
+            join(leader, member)
+    return found

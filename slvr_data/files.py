@@ -1,0 +1,78 @@
+"""Files that are either whole or not there: atomic writes, and what a full disk says."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from slvr_data.errors import RunError
+
+_FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
+
+
+@contextmanager
+def disk_errors(doing: str) -> Iterator[None]:
+    """Turn a full disk into one clear line; other errors of the file system name what was being done."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL or "No space left" in str(error) or "File too large" in str(error):
+            raise RunError(
+                f"the disk is full (or a file size limit is reached) while {doing}: free space and run the same "
+                "command again, nothing finished is lost"
+            ) from error
+        raise RunError(f"{doing} failed: {error}") from error
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file beside `path` and move it there; a reader sees the old file or the new one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with disk_errors(f"writing {path}"):
+        try:
+            with temporary.open("wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(path)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def folder_atomic(path: Path) -> Iterator[Path]:
+    """A new folder that appears at `path` when the block ends well, and not at all when it does not."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with disk_errors(f"writing {path}"):
+        try:
+            temporary.mkdir(parents=True)
+            yield temporary
+            try:
+                temporary.rename(path)
+            except OSError:
+                if not path.exists():
+                    raise
+                shutil.rmtree(temporary)  # the same content, finished by an earlier run
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what writers that were killed left behind in `folder`."""
+    for leftover in folder.glob(".*.tmp"):
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink()
+
+
+def sha256_of(path: Path) -> str:
+    """sha256 of a file, read in pieces."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,1 @@
+"""Questions about a region: facets, unique references, templates, distractors."""

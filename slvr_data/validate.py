@@ -1,0 +1,131 @@
+"""`slvr-data validate`: everything a published set says of itself, verified from its files alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from slvr_data import card
+from slvr_data.arrow import arrow_schema
+from slvr_data.files import sha256_of
+from slvr_data.manifest import Manifest, load_manifest
+from slvr_data.release import unnamed_files
+from slvr_data.schema import AttributeRow, CropRow, EmbeddedAttributeRow, ImageRow, QueryGroup, Rejection
+from slvr_data.shards import DataFile, files_of
+from slvr_data.validate_rows import (
+    Breaches,
+    Seen,
+    check_attributes,
+    check_crops,
+    check_groups,
+    check_images,
+    check_rejections,
+)
+
+MAX_GROUP_BYTES = 64 << 20
+
+
+def validate(folder: Path) -> tuple[list[str], dict[str, int]]:
+    """(breaches, what was checked).
+
+    Raises:
+        UsageError: there is no manifest to check against.
+    """
+    seen = Seen(folder, load_manifest(folder))
+    _check_files(seen)
+    _check_card(seen)
+    try:
+        _check_accounts(seen.manifest, seen.breaches)
+    except KeyError as error:
+        seen.breaches.add("manifest.json", f"its accounts have no {error}")
+    check_images(seen)
+    check_attributes(seen)
+    check_groups(seen)
+    check_crops(seen)
+    check_rejections(seen)
+    used = {image for image, _ in seen.regions.values()}
+    for image in seen.images.keys() - used:
+        seen.breaches.add("images", f"picture {image} has no region")
+    return seen.breaches.lines, dict(seen.checked)
+
+
+def _check_files(seen: Seen) -> None:
+    """Presence, bytes, schema, row counts and row groups; fills `seen.readable`."""
+    folder, breaches = seen.folder, seen.breaches
+    for file in seen.manifest.files:
+        seen.checked["files"] += 1
+        path = folder / file.path
+        if not path.is_file():
+            breaches.add(file.path, "is missing")
+        elif sha256_of(path) != file.sha256 or path.stat().st_size != file.bytes:
+            breaches.add(file.path, "its bytes are not those that the manifest names")
+        if path.is_file() and file.config != "card" and _check_table(path, file, breaches):
+            seen.readable.add(file.path)
+    for path in unnamed_files(folder, seen.manifest):
+        breaches.add(str(path.relative_to(folder)), "is not named by the manifest")
+
+
+def _check_card(seen: Seen) -> None:
+    """What the card tells `load_dataset` is what the manifest names, and files lie where their split says."""
+    folder, manifest, breaches = seen.folder, seen.manifest, seen.breaches
+    for file in manifest.files:
+        if file.config != "card" and not file.path.startswith(f"data/{file.config}/{file.split}-"):
+            breaches.add(file.path, f"is not where {file.split} of {file.config} lies")
+    try:
+        told = card.data_files((folder / "README.md").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        breaches.add("README.md", str(error))
+        return
+    if told != card.configs(manifest.files, card.configs_of(manifest.files)):
+        breaches.add("README.md", "its data files are not those that the manifest names")
+
+
+def _check_table(path: Path, file: DataFile, breaches: Breaches) -> bool:
+    try:
+        metadata = pq.read_metadata(path)
+    except (pa.ArrowException, OSError) as error:
+        breaches.add(file.path, f"is not Parquet: {error}")
+        return False
+    records: dict[str, list[Any]] = {
+        "images": [ImageRow],
+        "attributes": [AttributeRow, EmbeddedAttributeRow],
+        "multiquery": [QueryGroup],
+        "crops": [CropRow],
+        "rejections": [Rejection],
+    }
+    schema = metadata.schema.to_arrow_schema()
+    if not any(schema.equals(arrow_schema(record)) for record in records.get(file.config, [])):
+        breaches.add(file.path, f"its columns are not those of the config {file.config}")
+        return False
+    if metadata.num_rows != file.rows:
+        breaches.add(file.path, f"has {metadata.num_rows} rows, the manifest says {file.rows}")
+    for group in range(metadata.num_row_groups):
+        size = metadata.row_group(group).total_byte_size
+        if size > MAX_GROUP_BYTES:
+            breaches.add(file.path, f"row group {group} has {size} bytes, more than {MAX_GROUP_BYTES}")
+    return True
+
+
+def _check_accounts(manifest: Manifest, breaches: Breaches) -> None:
+    a = manifest.accounts
+    if a["rows"] != a["malformed"] + a["merged"] + a["regions"]:
+        breaches.add("manifest.json", "rows = malformed + merged + regions does not hold")
+    if a["regions"] != a["published"] + a["rejected"]:
+        breaches.add("manifest.json", "regions = published + rejected does not hold")
+    rows = {
+        config: sum(file.rows for file in files_of(manifest.files, config))
+        for config in ("attributes", "images", "multiquery", "rejections")
+    }
+    told_rows = {"attributes": a["published"], "images": a["pictures_published"]}
+    for config, told in (told_rows | {"multiquery": a.get("groups_published", 0)}).items():
+        if rows[config] != told:
+            breaches.add("manifest.json", f"{config} has {rows[config]} rows, the accounts say {told}")
+    told = a["malformed"] + a["rejected"] + a.get("queries_rejected", 0) + a.get("groups_rejected", 0)
+    if rows["rejections"] != told:
+        breaches.add("manifest.json", f"{rows['rejections']} rejections are listed, the accounts say {told}")
+    for name in ("queries", "groups"):
+        if a.get(name, 0) != a.get(f"{name}_published", 0) + a.get(f"{name}_rejected", 0):
+            breaches.add("manifest.json", f"{name} = published + rejected does not hold")

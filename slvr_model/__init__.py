@@ -1,0 +1,1 @@
+"""The learner: latents in Qwen2.5-VL and how they are trained."""

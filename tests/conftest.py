@@ -1,0 +1,23 @@
+"""Fixtures of all tests; what they are made of stands in `tests/support.py`."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import settings
+
+from tests.support import Published, build, encoded, picture, write_jsonl, write_pictures
+
+
+@pytest.fixture(scope="session")
+def small_set(tmp_path_factory: pytest.TempPathFactory) -> Published:
+    """A published set of two pictures and three regions from `jsonl`; not to be changed."""
+    folder = tmp_path_factory.mktemp("small")
+    write_pictures(folder / "pictures", {f"{n}.png": encoded(picture(seed=n)) for n in range(2)})
+    rows = [{"image": f"{n % 2}.png", "bbox": [10, 10, 50, 40 + n], "label": "thing"} for n in range(3)]
+    file = write_jsonl(folder / "rows.jsonl", rows)
+    found = build("jsonl", folder / "set", "--images", folder / "pictures", "--annotations", file)
+    return Published(folder / "set", found.stderr)
+
+
+settings.register_profile("repeatable", derandomize=True)  # the same examples on every machine
+settings.load_profile("repeatable")

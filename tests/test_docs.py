@@ -1,0 +1,64 @@
+"""The documentation says what the code does."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def generator() -> dict[str, str]:
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs/generate.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    pages: dict[str, str] = module.pages()
+    return pages
+
+
+def test_derived_pages_are_current() -> None:
+    for name, text in generator().items():
+        assert (ROOT / "docs" / name).read_text(encoding="utf-8") == text, "run `python docs/generate.py`"
+
+
+def test_every_field_and_setting_is_explained() -> None:
+    for name, text in generator().items():
+        bare = [line for line in text.splitlines() if line.startswith("| `") and line.endswith("|  |")]
+        assert not bare, f"{name}: no meaning for {bare}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_commands_in_the_readme_exist() -> None:
+    command = Path(sys.executable).parent / "slvr-data"
+    known = subprocess.run([command, "--help"], capture_output=True, text=True, check=True).stdout
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"slvr-data ([a-z][a-z-]+)", text))
+    assert named >= {"build-attributes", "preview", "validate", "rejections", "publish", "attach", "merge"}
+    for name in named:
+        assert re.search(rf"^  {name} ", known, re.M), f"README names `slvr-data {name}`"
+    options = set(re.findall(r"--[a-z][a-z-]+", text))
+    helps = known + "".join(
+        subprocess.run([command, name, "--help"], capture_output=True, text=True, check=True).stdout for name in named
+    )
+    assert all(option in helps for option in options), options
+
+
+def test_modules_named_in_the_architecture_exist() -> None:
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    for section, package in (("## slvr_data", "slvr_data"), ("## pipelines", "pipelines")):
+        body = text.split(section, 1)[1].split("\n## ", 1)[0]
+        rooms = re.findall(r"^\| (`.*?) \|", body, re.M)
+        for name in re.findall(r"`([\w/]+(?:\.py|/))`", " ".join(rooms)):
+            assert (ROOT / package / name).exists(), f"docs/architecture.md names {package}/{name}"
