@@ -1,20 +1,18 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 import re
-from dataclasses import dataclass, field, replace
-from html.parser import HTMLParser
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from slvr_data.audit.sample import DrawnRegion, Sample, Stratum
 from slvr_data.audit.verdicts import ERROR_CLASSES, VerdictFile
 from slvr_data.pages.audit import AuditItem, AuditPicture, render_audit
 from slvr_data.schema import Appearance, AttributeProfile, Link, Provenance, Query, QueryGroup, Spatial
+from tests.html_tree import Element, Tree, jpeg
 
 HOSTILE = [
     "</script><script>alert(1)</script>",
@@ -24,59 +22,6 @@ HOSTILE = [
     "\u202eشجرة\u202c",
     "x" * 300,
 ]
-VOID = {"meta", "img", "input"}
-
-
-@dataclass
-class Element:
-    tag: str
-    attrs: dict[str, str | None]
-    children: list[Element | str] = field(default_factory=list)
-
-    @property
-    def text(self) -> str:
-        return "".join(c if isinstance(c, str) else c.text for c in self.children)
-
-    def every(self, tag: str, css_class: str | None = None) -> list[Element]:
-        found = []
-        for child in self.children:
-            if isinstance(child, Element):
-                if child.tag == tag and (css_class is None or css_class in (child.attrs.get("class") or "").split()):
-                    found.append(child)
-                found += child.every(tag, css_class)
-        return found
-
-
-class Tree(HTMLParser):
-    """A strict parser: every element is closed, in order."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open = [Element("root", {})]
-        self.feed(html)
-        self.close()
-        assert len(self.open) == 1, f"<{self.open[-1].tag}> is never closed"
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        element = Element(tag, dict(attrs))
-        self.open[-1].children.append(element)
-        if tag not in VOID:
-            self.open.append(element)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.open[-1].children.append(Element(tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert tag == self.open.pop().tag
-
-    def handle_data(self, data: str) -> None:
-        self.open[-1].children.append(data)
-
-
-def jpeg(color: str) -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (64, 48), color).save(buffer, "JPEG")
-    return buffer.getvalue()
 
 
 STRATUM = Stratum("coco", "measured", True, 100, 8)
@@ -137,7 +82,7 @@ def test_hostile_text_shows_as_text(text: str) -> None:
         item = make_item(text=text, groups=[make_group(text)], stratum=stratum)
         return page(item, text=text, pictures={"i0": replace(PICTURES["i0"], path=text)})
 
-    hostile, plain = Tree(of(text)).open[0], Tree(of("plain")).open[0]
+    hostile, plain = Tree(of(text)).root, Tree(of("plain")).root
 
     def same(element: Element, other: Element) -> int:
         assert (element.tag, list(element.attrs)) == (other.tag, list(other.attrs))
@@ -161,7 +106,7 @@ def test_hostile_text_shows_as_text(text: str) -> None:
 
 def test_every_item_can_be_read_without_scripts() -> None:
     item = make_item(groups=[make_group(), make_group(facet="size")])
-    root = Tree(page(item, make_item(1))).open[0]
+    root = Tree(page(item, make_item(1))).root
     first, second = root.every("article")
     targets = first.every("section", "target")
     assert [t.attrs["data-kind"] for t in targets] == ["profile", *["question"] * 4]
@@ -181,17 +126,15 @@ def test_every_item_can_be_read_without_scripts() -> None:
 
 def test_an_open_question_shows_its_answer() -> None:
     group = make_group("a dog", choices=[], answer_index=None, chance=None, paraphrases=[], origin="source")
-    [target] = (
-        Tree(page(make_item(groups=[group.model_copy(update={"queries": group.queries[:1]})])))
-        .open[0]
-        .every("section", "target")[1:]
-    )
+    [target] = Tree(page(make_item(groups=[group.model_copy(update={"queries": group.queries[:1]})]))).root.every(
+        "section", "target"
+    )[1:]
     assert target.every("b")[0].text == "a dog"
     assert not target.every("ul")
 
 
 def test_the_region_is_outlined_and_neighbours_are_numbered() -> None:
-    [article] = Tree(page(make_item())).open[0].every("article")
+    [article] = Tree(page(make_item())).root.every("article")
     [svg] = article.every("svg")
     assert svg.attrs["viewbox"] == "0 0 640 480"
     assert [use.attrs["href"] for use in svg.every("use")] == ["#m0"]
@@ -209,14 +152,14 @@ def test_a_picture_is_embedded_once() -> None:
     html = page(*items)
     for picture in PICTURES.values():
         assert html.count(base64.b64encode(picture.jpeg).decode()) == 1
-    root = Tree(html).open[0]
+    root = Tree(html).root
     assert [use.attrs["href"] for use in root.every("use")] == ["#m0", "#m1", "#m0"]
     assert [image.attrs["id"] for image in root.every("image")] == ["m0", "m1"]
 
 
 def test_nothing_is_loaded_from_outside() -> None:
     html = page(make_item(groups=[make_group()]))
-    root = Tree(html).open[0]
+    root = Tree(html).root
     for tag in ("img", "image", "use", "a", "form", "script", "input"):
         for element in root.every(tag):
             for name in ("src", "href", "action", "srcset"):
@@ -232,7 +175,7 @@ def test_nothing_is_loaded_from_outside() -> None:
 
 
 def test_what_the_script_is_told_is_what_the_file_must_say() -> None:
-    root = Tree(page(make_item())).open[0]
+    root = Tree(page(make_item())).root
     told_here = told(root)
     assert told_here["classes"] == list(ERROR_CLASSES)
     saved = {key: told_here[key] for key in ("format", "version", "set", "seed", "n")}
@@ -245,7 +188,7 @@ def test_what_the_script_is_told_is_what_the_file_must_say() -> None:
 
 
 def test_every_class_has_a_key_and_a_meaning() -> None:
-    root = Tree(page(make_item())).open[0]
+    root = Tree(page(make_item())).root
     [bar] = [form for form in root.every("form") if form.attrs.get("id") == "bar"]
     buttons = [b for b in bar.every("button") if "data-verdict" in b.attrs]
     assert [b.attrs.get("data-class") for b in buttons] == [None, *ERROR_CLASSES, None]
@@ -260,4 +203,4 @@ def test_every_class_has_a_key_and_a_meaning() -> None:
 
 
 def test_an_empty_page_says_so() -> None:
-    assert "No regions." in Tree(page(pictures={})).open[0].text
+    assert "No regions." in Tree(page(pictures={})).root.text
