@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,8 @@ class TableWriter:
         self, staging: Path, config: str, split: str, record: type[BaseModel], max_group_bytes: int, max_file_bytes: int
     ) -> None:
         self.files: list[DataFile] = []
+        self._thread = ThreadPoolExecutor(1)  # compresses and writes one row group while the next is collected
+        self._writing: Future[None] | None = None
         self._config, self._split = config, split
         self._staging = staging / "data" / config
         self._schema = arrow_schema(record)
@@ -55,7 +58,7 @@ class TableWriter:
     @property
     def has_rows(self) -> bool:
         """Whether any row was added."""
-        return bool(self._rows or self._group or self._file_rows or self.files)
+        return bool(self._rows or self._group or self._writing)
 
     def add(self, row: dict[str, Any], payload: int = 0) -> None:
         """Add a row; `payload` is the length of the binary data it carries."""
@@ -73,6 +76,8 @@ class TableWriter:
         """Finish; with `keep_empty` a table without rows still gets one file."""
         self._convert()
         self._flush()
+        self._written()
+        self._thread.shutdown()
         if self._writer is None and keep_empty and not self.files:
             self._open()
         self._finish()
@@ -87,16 +92,26 @@ class TableWriter:
             self._rows, self._row_bytes = [], 0
 
     def _flush(self) -> None:
+        """Hand the row group to the thread once it has written the one before: two are in memory at most."""
         if not self._group:
             return
+        self._written()
+        self._writing = self._thread.submit(self._write, self._group)
+        self._group, self._group_bytes, self._group_rows = [], 0, 0
+
+    def _written(self) -> None:
+        """Wait until the thread has written what it was given, and raise what it met."""
+        if self._writing is not None:
+            self._writing.result()
+
+    def _write(self, group: list[pa.Table]) -> None:
         if self._writer is None:
             self._open()
         assert self._writer is not None
-        table = pa.concat_tables(self._group).combine_chunks()
+        table = pa.concat_tables(group).combine_chunks()
         with disk_errors(f"writing {self._temporary}"):
             self._writer.write_table(table, row_group_size=table.num_rows)
         self._file_rows += table.num_rows
-        self._group, self._group_bytes, self._group_rows = [], 0, 0
         if self._temporary.stat().st_size >= self._max_file_bytes:
             self._finish()
 
