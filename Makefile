@@ -1,17 +1,20 @@
 # Everything a newcomer needs: `make demo` and `make test`, each with all its own set-up.
 # PYTHON is the interpreter (3.11 or newer) that the environment in .venv is made with.
+# TORCH is what is installed as torch for the tests; its CPU build is enough.
 PYTHON ?= python3
+TORCH ?= torch==2.13.0
 BIN := .venv/bin
 DEMO := build/demo
 export OMP_NUM_THREADS := 1
 
-.PHONY: demo test check fast clean help
+.PHONY: demo test check fast vllm test-vllm clean help
 
 help:
 	@echo "make demo   set up, build a small SLV-Set from the embedded world, leave a page to look at"
 	@echo "make test   set up, check style and types, run all tests"
 	@echo "make fast   the tests alone, without the slow ones"
 	@echo "make check  style and types alone"
+	@echo "make vllm   set up a vLLM server for the CPU in .venv-vllm; make test-vllm runs the tests against it"
 	@echo "make clean  remove the environment and everything built"
 
 .venv/ready: pyproject.toml
@@ -22,7 +25,8 @@ help:
 	touch $@
 
 .venv/ready-dev: .venv/ready
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,serve,train]'
 	touch $@
 
 demo: .venv/ready
@@ -37,12 +41,21 @@ test: check
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 fast: .venv/ready-dev
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not vllm"
 
 check: .venv/ready-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# vLLM in an environment of its own: its requirements and ours would get in each other's way.
+VLLM := .venv-vllm
+
+vllm:
+	$(PYTHON) tests/vllm/environment.py $(VLLM)
+
+test-vllm: vllm .venv/ready-dev
+	$(BIN)/python -m pytest -m vllm tests/vllm
+
 clean:
-	rm -rf .venv build dist
+	rm -rf .venv $(VLLM) build dist

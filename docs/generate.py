@@ -31,7 +31,15 @@ def pages() -> dict[str, str]:
 
 def data_format() -> str:
     """The records of a published set."""
-    tops = (schema.ImageRow, schema.AttributeRow, schema.CropRow, schema.Rejection)
+    tops = (
+        schema.ImageRow,
+        schema.AttributeRow,
+        schema.QueryGroup,
+        schema.Query,
+        schema.EmbeddingRow,
+        schema.CropRow,
+        schema.Rejection,
+    )
     inner = (
         schema.AttributeProfile, schema.Appearance, schema.Spatial, schema.Peers, schema.Link, schema.Mask,
         schema.SourceRef, schema.QuestionAnswer, schema.Provenance, schema.Verdict, schema.Picture,
@@ -43,7 +51,10 @@ def data_format() -> str:
         "`README.md`, `manifest.json` (sha256 of every file, accounts, configuration, versions), and `run.json` "
         "(everything that differs between two equal runs: times, host, workers). Rows of all configs lie in the "
         "order of `image_id`, regions of a picture in that of `region_id`.\n\n"
-        f"Facets of questions: {', '.join(schema.FACETS)}.\n"
+        f"Facets of questions: {', '.join(schema.FACETS)}.\n\n"
+        "Embeddings are fixed-size lists of float16. `datasets` gives them as lists of Python numbers, and as float32 "
+        'with `with_format("numpy")`; pandas as float16 arrays; polars as `Array(Float16, N)`; DuckDB as `FLOAT[]`. '
+        "Regions without one have no row; the accounts in `manifest.json` tell how many.\n"
     )
     parts += [_record(record) for record in (*tops, *inner)]
     parts.append("\n# Rows of sources: `jsonl` and `parquet`, `visual-cot`, `refcoco`\n")

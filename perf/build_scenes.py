@@ -13,42 +13,11 @@ import json
 import os
 import subprocess
 import tempfile
-import threading
 from pathlib import Path
 
-import psutil
-from common import COMMAND, Cost, machine, run
+from common import COMMAND, Cost, Memory, machine, run
 
 REGIONS_PER_SCENE = 2.95
-
-
-class Memory(threading.Thread):
-    """Samples the resident memory of a process and its children until it ends."""
-
-    def __init__(self, pid: int) -> None:
-        super().__init__(daemon=True)
-        self._root = psutil.Process(pid)
-        self._over = threading.Event()
-        self.peak = 0
-
-    def run(self) -> None:
-        while not self._over.wait(0.1):
-            total = 0
-            try:
-                processes = [self._root, *self._root.children(recursive=True)]
-            except psutil.Error:
-                return
-            for process in processes:
-                try:
-                    total += process.memory_info().rss
-                except psutil.Error:
-                    continue
-            self.peak = max(self.peak, total)
-
-    def stop(self) -> int:
-        self._over.set()
-        self.join()
-        return self.peak
 
 
 def build(scenes: int, workers: int, out: Path) -> tuple[Cost, int, dict[str, int]]:

@@ -59,9 +59,13 @@ def look(
         progress.advance(1)
         for region, _ in outcome.gone:
             table.also_seen(region.region)
-        if not outcome.kept:
+        shard = finished.prepared.get(picture.image_id)
+        if shard is None or not (outcome.kept or outcome.unfinished):
             continue
-        row = images.rows(finished.prepared[picture.image_id], picture.image_id)[0]
+        row = images.rows(shard, picture.image_id)[0]
+        if row["phash"] is None:
+            continue
+        # a picture that is still open takes part, so that its likes get the split that they will have with it
         phashes[picture.image_id] = row["phash"]
         places[picture.image_id] = _Place(picture.split, picture.own_split)
         for kept in outcome.kept:

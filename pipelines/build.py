@@ -6,17 +6,21 @@ import json
 import platform
 import shutil
 import socket
+import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from pipelines.asking_config import check_served
 from pipelines.config import BuildConfig
+from pipelines.embeddings import Embeddings
 from pipelines.engines.local import LocalEngine, processors
 from pipelines.finished import Finished, shards
 from pipelines.history import History, history_of
@@ -25,14 +29,21 @@ from pipelines.progress import Progress
 from pipelines.publish import Publisher
 from pipelines.questions import Questions
 from pipelines.reading import read_sources
+from pipelines.report import requests_of
+from pipelines.retry import Retries, rejected_profiles
 from pipelines.settings import Settings, load_settings, reconciled, save_settings
-from pipelines.tasks import TaskPicture
+from pipelines.tasks import ShardReport, TaskPicture
 from slvr_data.errors import UsageError
 from slvr_data.files import remove_leftovers, write_atomic
 from slvr_data.ids import part_of
 from slvr_data.lock import Lock
 from slvr_data.manifest import NAME
+from slvr_data.requests.failures import UnfinishedError
 from slvr_data.sources.base import SourceConfig
+
+if TYPE_CHECKING:
+    from pipelines.served import Left
+    from pipelines.serving import Serving
 
 WORK = ".work"
 _MARK = "slvr"
@@ -52,7 +63,20 @@ class Summary:
     """CPU seconds per stage, all processes together."""
     reasons: dict[str, int] = field(default_factory=dict)
     """Records turned away, by reason."""
+    requests: dict[str, Any] = field(default_factory=dict)
+    """What calls of a served model have cost (`slvr_data.requests.ledger`)."""
     published: bool = False
+    unfinished: str = ""
+    """What is left open and why, in words."""
+
+    def end(self) -> None:
+        """To be called when all has been shown.
+
+        Raises:
+            UnfinishedError: something is left open.
+        """
+        if self.unfinished:
+            raise UnfinishedError(self.unfinished)
 
 
 @contextmanager
@@ -95,8 +119,19 @@ def _refuse_foreign(out: Path) -> None:
         raise UsageError(f"--out {out} holds something else ({found[0]}): name a new or an empty folder")
 
 
-def build_attributes(config: BuildConfig) -> Summary:
-    """Build or extend the set in `config.out`."""
+def build_attributes(config: BuildConfig, retry_rejected: str | None = None) -> Summary:
+    """Build or extend the set in `config.out`; with `retry_rejected`, give regions rejected so more attempts.
+
+    Raises:
+        ServerError: the server of a served model is plainly wrong.
+    """
+    fresh = not (config.out / WORK / "settings.json").exists()
+    if config.annotator == "served":
+        check_served(config.served)
+        if fresh:  # a wrong server leaves no folder behind
+            _look_at_server(config)
+    elif retry_rejected:
+        raise UsageError("--retry-rejected goes with --annotator served")
     with opened(config.out) as (work, progress):
         summary = Summary()
         finished = Finished(work)
@@ -104,19 +139,49 @@ def build_attributes(config: BuildConfig) -> Summary:
         known = load_settings(work)
         if known is None and finished.anything:
             raise UsageError(f"{work} holds finished work but not its settings.json: build into a new folder")
+        if retry_rejected and not finished.anything:
+            raise UsageError("--retry-rejected: nothing has been built yet, so nothing is rejected")
         settings = reconciled(config, known, finished.anything)
         history = history_of(config.out, work)
         named = config.sources
         config = config.model_copy(update={"sources": settings.sources, "publish": settings.publish})
         workers = config.workers or processors()
+        retries = Retries(work, "attributes", config.served, progress.say)
+        retries.go_on()
         with LocalEngine(config, work, workers) as engine:
             plan = _plan(named, config, settings, work, engine, progress, summary, history, has_work=finished.anything)
-            _work(config, plan, finished, engine, progress, summary)
+            if retry_rejected:
+                finished = Finished(work)
+                retries.begin(retry_rejected, partial(rejected_profiles, plan, finished))
+            left = _work(config, work, plan, Finished(work, old=False), engine, progress, summary, looked=fresh)
         if config.shard is None:
             publish(config, settings, work, plan, history, progress, summary)
-        else:
+        elif left is None:
             progress.say(f"part {config.shard} is finished: {_READY_FOR}")
+        reopened = Finished(work).reopened
+        as_before = sum(len(picture.regions) for picture in plan.pictures() if picture.key in reopened)
+        if left is not None:
+            summary.unfinished = _left(config, summary, left, as_before)
+        elif not as_before:
+            retries.over()
         return summary
+
+
+def _look_at_server(config: BuildConfig) -> None:
+    from pipelines.serving import preflight
+
+    preflight(config.served, config.out / WORK, lambda text: print(text, file=sys.stderr, flush=True))
+
+
+def _left(config: BuildConfig, summary: Summary, left: Left, as_before: int) -> str:
+    """In words; `as_before` regions are those of pictures that a retry has opened."""
+    regions = summary.accounts.get("regions_unfinished")
+    what = f"{regions:,} regions are unfinished" if regions else "not all regions are finished"
+    if as_before:
+        again = f"the pictures of {as_before:,} regions are not asked about again yet, and stay as they were"
+        what = f"{what}, and {again}" if regions else again
+    kept = "what is finished is published" if config.shard is None else "what is finished is kept"
+    return f"{what} ({left.why()}); {kept}, the same command goes on with the rest"
 
 
 def _plan(
@@ -157,13 +222,32 @@ def make_plan(config: BuildConfig, partitions: dict[tuple[str, str], pa.Table], 
 
 
 def _work(
-    config: BuildConfig, plan: Plan, finished: Finished, engine: LocalEngine, progress: Progress, summary: Summary
-) -> None:
+    config: BuildConfig,
+    work: Path,
+    plan: Plan,
+    finished: Finished,
+    engine: LocalEngine,
+    progress: Progress,
+    summary: Summary,
+    looked: bool,
+) -> Left | None:
+    """Everything that is open; what of it is still open at the end, where a served model left some.
+
+    `looked`: its server has been looked at.
+    """
     part, parts = config.part
     mine = [image_id for image_id in plan.image_ids if part_of(image_id, parts) == part]
-    size = config.shard_size or max(1, min(64, -(-len(mine) // (4 * engine.workers))))
+    serving = _serving(config, work, engine, progress, looked)
+    most = 64 if serving is None else 16  # what is sent of a shard's pictures is in memory while it is asked about
+    size = config.shard_size or max(1, min(most, -(-len(mine) // (4 * engine.workers))))
     started = time.time()
-    with progress.phase("working", "pictures", len(mine)) as counting:
+    with progress.phase("working", "pictures", len(mine), serving.note if serving else None) as counting:
+
+        def done(report: ShardReport) -> None:
+            counting.advance(report.pictures)
+            summary.counts["pictures worked"] += report.pictures
+            for stage, seconds in report.cpu_seconds.items():
+                summary.cpu_seconds[stage] += seconds
 
         def still_open() -> Iterator[TaskPicture]:
             for picture in plan.pictures():
@@ -178,12 +262,22 @@ def _work(
                     summary.counts["pictures annotated"] += task.annotate
                     yield task
 
-        for report in engine.map("run", ((task,) for task in shards(still_open(), size))):
-            counting.advance(report.pictures)
-            summary.counts["pictures worked"] += report.pictures
-            for stage, seconds in report.cpu_seconds.items():
-                summary.cpu_seconds[stage] += seconds
+        tasks = shards(still_open(), size)
+        if serving is not None:
+            serving.profiles(tasks, done)
+        else:
+            for report in engine.map("run", ((task,) for task in tasks)):
+                done(report)
     summary.seconds["working"] = time.time() - started
+    return serving.left if serving is not None and serving.left.why() else None
+
+
+def _serving(config: BuildConfig, work: Path, engine: LocalEngine, progress: Progress, looked: bool) -> Serving | None:
+    if config.annotator != "served":
+        return None
+    from pipelines.serving import Serving
+
+    return Serving(config.served, config.model_checks, work, engine, progress, looked)
 
 
 def publish(
@@ -198,7 +292,9 @@ def publish(
 ) -> None:
     """Publish everything that is finished, and write `run.json`; with `to` there, without `run.json`."""
     started, cpu = time.time(), time.process_time()
-    publisher = Publisher(config, work, plan, Finished(work), Questions(work) if settings.multiquery else None)
+    questions = Questions(work, settings.question_writer) if settings.multiquery else None
+    embeddings = Embeddings(work, settings.embeddings) if settings.embeddings else None
+    publisher = Publisher(config, work, plan, Finished(work), questions, embeddings)
     configuration = {
         "data": settings.data,
         "sources": {
@@ -207,14 +303,21 @@ def publish(
         },
         "publish": settings.publish.model_dump(mode="json"),
     }
+    if settings.multiquery and settings.question_writer and settings.question_writer.startswith("{"):
+        configuration["multiquery"] = json.loads(settings.question_writer)
+    if settings.embeddings:
+        configuration["embeddings"] = settings.embeddings.model_dump(mode="json")
     out, staging = (config.out, work / "publish") if to is None else (to, to / ".publish.tmp")
     summary.accounts = publisher.publish(out, staging, progress, configuration, history)
     for (_, _, reason), records in publisher.funnel.rejected.items():
         summary.reasons[reason] = summary.reasons.get(reason, 0) + records
+    if without := summary.accounts.get("pictures_without_questions"):
+        progress.say(f"{without:,} pictures have no questions: run slvr-data build-multiquery {config.out} again")
     summary.published = True
     summary.seconds["publishing"] = time.time() - started
     summary.cpu_seconds["publish"] = time.process_time() - cpu
     if to is None:
+        summary.requests = requests_of(work, summary.accounts["published"])
         write_atomic(config.out / "run.json", (json.dumps(_run(config, summary), indent=1) + "\n").encode())
 
 
@@ -228,4 +331,4 @@ def _run(config: BuildConfig, summary: Summary) -> dict[str, Any]:
         "counts": dict(summary.counts),
         "seconds": {phase: round(seconds, 3) for phase, seconds in summary.seconds.items()},
         "cpu_seconds": {stage: round(seconds, 3) for stage, seconds in summary.cpu_seconds.items()},
-    }
+    } | ({"requests": summary.requests} if summary.requests else {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, Literal
@@ -11,9 +12,14 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from slvr_data.annotators.measured import MeasuredConfig
+from slvr_data.checks.model.config import LOOK, ModelChecksConfig
 from slvr_data.errors import UsageError
+from slvr_data.requests.config import ServedConfig
 from slvr_data.schema import SCHEMA_VERSION
 from slvr_data.sources.base import SourceConfig
+
+PROMPT_VERSIONS = "prompt_versions"
+"""Key of the prompts' versions among the settings that decide data; they are found, not set."""
 
 
 class _Config(BaseModel):
@@ -92,7 +98,7 @@ class PublishConfig(_Config):
         try:
             return PublishConfig.model_validate(self.model_dump() | changes)
         except ValidationError as error:
-            raise UsageError(_explain(error, "publish")) from None
+            raise UsageError(explain(error, "publish")) from None
 
 
 class BuildConfig(_Config):
@@ -102,8 +108,8 @@ class BuildConfig(_Config):
     """Where regions come from."""
     out: Path
     """Folder of the set."""
-    annotator: Literal["measured", "exact"] = "measured"
-    """Who writes the profiles."""
+    annotator: Literal["measured", "exact", "served"] = "measured"
+    """Who writes the profiles: pixels and labels, the scenes' own truth, or a model behind a server."""
     limit: int | None = Field(None, ge=1)
     """Pictures per source."""
     workers: int | None = Field(None, ge=1)
@@ -122,6 +128,10 @@ class BuildConfig(_Config):
     """How pictures are read."""
     measured: MeasuredConfig = Field(default_factory=MeasuredConfig)
     """When the measured annotator calls something plain."""
+    served: ServedConfig = Field(default_factory=ServedConfig)
+    """The model of the served annotator, and how it is called."""
+    model_checks: ModelChecksConfig = Field(default_factory=ModelChecksConfig)
+    """Checks that ask the model again; those of questions belong to `build-multiquery`."""
     splits: SplitConfig = Field(default_factory=SplitConfig)
     """Shares of pictures per split."""
     publish: PublishConfig = Field(default_factory=PublishConfig)
@@ -141,6 +151,8 @@ class BuildConfig(_Config):
             part, parts = self.part
             if not 0 <= part < parts:
                 raise ValueError(f"shard {self.shard}: i/n needs 0 <= i < n")
+        if self.annotator != "served" and self.model_checks.second_look != "off":
+            raise ValueError("model_checks.second_look asks a model: it goes with the annotator 'served'")
         if self.annotator == "exact":
             other = [source.name for source in self.sources if source.kind != "scenes"]
             if other:
@@ -158,7 +170,24 @@ class BuildConfig(_Config):
         kept = {"annotator", "seed", "crop", "picture", "splits"} | (
             {"measured"} if self.annotator == "measured" else set()
         )
-        return {"schema_version": SCHEMA_VERSION} | flat(self.model_dump(mode="json", include=kept))
+        data = {"schema_version": SCHEMA_VERSION} | flat(self.model_dump(mode="json", include=kept))
+        if self.annotator != "served":
+            return data
+        looks = {name: value for name, value in self.model_checks.affects_data().items() if name.startswith(LOOK)}
+        return data | flat({"served": served_identity(self.served, "profile"), "model_checks": looks})
+
+
+def served_identity(served: ServedConfig, *prompts: str) -> dict[str, Any]:
+    """What of a served model decides the data: the model, its sampling, those prompts; no address, no budget."""
+    from slvr_data.prompts import load_prompts
+
+    versions = load_prompts(served.prompts).versions
+    return served.affects_data() | {PROMPT_VERSIONS: {name: versions[name] for name in prompts}}
+
+
+def canonical(tree: dict[str, Any]) -> str:
+    """The one JSON text of a dictionary."""
+    return json.dumps(tree, sort_keys=True, separators=(",", ":"))
 
 
 def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -179,25 +208,34 @@ def load_config(file: Path | None, options: dict[str, Any], assignments: list[st
         UsageError: a file that is not there or not YAML, an unknown key (named with the nearest known
             one), or a value that does not fit.
     """
-    tree = _read(file) if file else {}
+    tree = read_tree(file) if file else {}
     base = file.parent if file else Path()
     tree = {key: value for key, value in tree.items() if value is not None}
     if isinstance(tree.get("out"), str):
         tree["out"] = str(base / tree["out"])
     if isinstance(tree.get("sources"), list):
         tree["sources"] = [_rooted(source, base) for source in tree["sources"]]
-    tree |= {key: deepcopy(value) for key, value in options.items() if value is not None}
+    if isinstance(tree.get("served"), dict):
+        tree["served"] = served_rooted(tree["served"], base)
+    for key, value in options.items():
+        if isinstance(value, dict):  # options of a group join what the file says of it
+            known = tree.get(key)
+            told = {name: found for name, found in value.items() if found is not None}
+            tree[key] = (known if isinstance(known, dict) else {}) | told
+        elif value is not None:
+            tree[key] = deepcopy(value)
     for assignment in assignments:
-        _assign(tree, assignment)
+        assign(tree, assignment)
     try:
         config = BuildConfig.model_validate(tree)
     except ValidationError as error:
-        raise UsageError(_explain(error, str(file) if file else "options")) from None
+        raise UsageError(explain(error, str(file) if file else "options")) from None
     _check_sources(config)
     return config
 
 
-def _read(file: Path) -> dict[str, Any]:
+def read_tree(file: Path) -> dict[str, Any]:
+    """The settings of a YAML file, unchecked. Raises UsageError."""
     if not file.is_file():
         raise UsageError(f"--config {file} is not a file")
     try:
@@ -226,7 +264,14 @@ def _rooted(source: Any, base: Path) -> Any:
     return rooted
 
 
-def _assign(tree: dict[str, Any], assignment: str) -> None:
+def served_rooted(served: dict[str, Any], base: Path) -> dict[str, Any]:
+    """The settings of a served model, relative paths read from the folder of the configuration file."""
+    paths = {name: str(base / served[name]) for name in ("prompts", "scratch") if isinstance(served.get(name), str)}
+    return served | paths
+
+
+def assign(tree: dict[str, Any], assignment: str) -> None:
+    """Put `key=value` into the tree. Raises UsageError."""
     key, equals, text = assignment.partition("=")
     if not equals or not key:
         raise UsageError(f"--set {assignment}: write key=value, for example --set crop.padding=0.2")
@@ -250,7 +295,7 @@ def _assign(tree: dict[str, Any], assignment: str) -> None:
     node[last] = value
 
 
-def _explain(error: ValidationError, where: str) -> str:
+def explain(error: ValidationError, where: str) -> str:
     """The first fault, with the nearest known name for an unknown key."""
     fault = error.errors()[0]
     key = ".".join(str(part) for part in fault["loc"])

@@ -15,7 +15,8 @@ STAGES = ("crop", "attributes", "check")
 class Finished:
     """An index over the finished shards of all stages."""
 
-    def __init__(self, work: Path) -> None:
+    def __init__(self, work: Path, old: bool = True) -> None:
+        """`old`: pictures that a retry has opened count with what they had before, until they are finished anew."""
         self.stores = {stage: StageStore(work, stage) for stage in STAGES}
         self.prepared: dict[str, str] = {}
         """image_id -> the shard of `crop` that holds the picture."""
@@ -37,6 +38,26 @@ class Finished:
         for stage, table, keys in (("attributes", "profiles", self.profiled), ("check", "verdicts", self.checked)):
             for shard, found in self.stores[stage].index({"pictures": ["picture_key"], table: ["picture_key"]}):
                 keys |= dict.fromkeys(found["pictures"]["picture_key"], shard)
+        self.reopened: set[str] = set()
+        """Keys of pictures that are finished only as they were before a retry opened them."""
+        if old:
+            self._take_in_old()
+
+    def _take_in_old(self) -> None:
+        """Profiles and verdicts of one time belong together: both are taken from the same retry, the latest."""
+        profiled, checked = self._old("attributes"), self._old("check")
+        for retry, key in sorted(profiled.keys() & checked.keys()):
+            if key in self.reopened or key not in self.profiled or key not in self.checked:
+                self.reopened.add(key)
+                self.profiled[key], self.checked[key] = profiled[retry, key], checked[retry, key]
+
+    def _old(self, stage: str) -> dict[tuple[str, str], str]:
+        """(retry, picture key) -> old shard."""
+        return {
+            (shard.rsplit("-", 1)[0], key): shard
+            for shard, found in self.stores[stage].index({"pictures": ["picture_key"]}, old=True)
+            for key in found["pictures"]["picture_key"]
+        }
 
     @property
     def anything(self) -> bool:
@@ -59,8 +80,13 @@ class Finished:
             dropped=frozenset(regions & self.dropped),
             annotate=key not in self.profiled,
             profiled_in=self.profiled.get(key),
+            crop_shards=tuple(self.crop_shards.get(picture.image_id, ())),
         )
         return task if task.prepare or task.crop or task.annotate or key not in self.checked else None
+
+    def is_open(self, picture: PlannedPicture) -> bool:
+        """Whether profiles or verdicts of the picture, as it is now, are still to come."""
+        return picture.key not in self.profiled or picture.key not in self.checked
 
     def cache(self, stage: str, table: str, key: str) -> RowCache:
         """Rows of a stage's table by key."""

@@ -12,7 +12,8 @@ from pipelines.plan import check_nothing_lost, load_partitions, save_partitions
 from pipelines.republish import check_finished, config_of
 from pipelines.settings import Settings, load_settings, reconciled, save_settings
 from slvr_data.errors import UsageError
-from slvr_data.files import folder_atomic
+from slvr_data.files import folder_atomic, write_atomic
+from slvr_data.requests.ledger import Ledger
 from slvr_data.sources.base import SourceConfig
 
 
@@ -42,6 +43,7 @@ def merge(parts: list[Path], out: Path, images: list[str]) -> dict[str, int]:
         save_settings(work, settings)  # first: a merge that is stopped goes on with these parts, not with others
         for part in parts:
             _take_over(part / WORK, work)
+        _take_in_costs(parts, work)
         save_partitions(work / "plan", plans, set())
         config = config_of(settings, out)
         plan = make_plan(config, before | plans, history)
@@ -84,9 +86,26 @@ def _placed(sources: list[SourceConfig], images: list[str]) -> list[SourceConfig
 
 
 def _take_over(source: Path, work: Path) -> None:
-    """Copy the shards that are not there yet, each whole or not at all."""
+    """Copy the shards and the replies of a served model that are not there yet, each file whole or not at all."""
     for stage in STAGES:
         for shard in sorted((source / stage).iterdir() if (source / stage).is_dir() else ()):
             if shard.is_dir() and not shard.name.startswith(".") and not (work / stage / shard.name).exists():
                 with folder_atomic(work / stage / shard.name) as folder:
                     shutil.copytree(shard, folder, dirs_exist_ok=True)
+    replies = Path("requests") / "segments"  # a name tells its content: what a part was answered is not asked again
+    for segment in sorted((source / replies).glob("[0-9]*.parquet")):
+        if not (work / replies / segment.name).exists():
+            (work / replies).mkdir(parents=True, exist_ok=True)
+            write_atomic(work / replies / segment.name, segment.read_bytes())
+
+
+def _take_in_costs(parts: list[Path], work: Path) -> None:
+    """What the parts' calls have cost is the set's cost too; merged again, each part counts once."""
+    files = {part: part / WORK / "requests" / "ledger.json" for part in parts}
+    if not any(file.exists() for file in files.values()):
+        return
+    with Ledger(work / "requests" / "ledger.json") as ledger:
+        for part, file in files.items():
+            identity = file.with_name("identity")
+            if file.exists() and file.resolve() != (work / "requests" / "ledger.json").resolve():
+                ledger.take_in(file, identity.read_text().strip() if identity.exists() else str(part.resolve()))

@@ -37,6 +37,8 @@ class Outcome:
 
     kept: list[Kept] = field(default_factory=list)
     gone: list[tuple[PlannedRegion, Reason]] = field(default_factory=list)
+    unfinished: list[PlannedRegion] = field(default_factory=list)
+    """Of a picture that is still open: neither published nor rejected yet."""
 
 
 class Outcomes:
@@ -56,6 +58,8 @@ class Outcomes:
             for shard in finished.crop_shards.get(picture.image_id, [])
             for row in self._dropped.rows(shard, picture.image_id)
         }
+        if finished.is_open(picture):
+            return _open_outcome(picture, dropped)
         profiles = {row["region_id"]: row for row in self._profiles.rows(finished.profiled[key], key)}
         verdicts = {
             row["region_id"]: json.loads(row["verdicts"]) for row in self._verdicts.rows(finished.checked[key], key)
@@ -98,7 +102,7 @@ def with_global(outcome: Outcome, reasons: dict[str, Reason]) -> Outcome:
     """The outcome after the barrier, whose reasons (by region_id) come before a licence that is not kept."""
     if not reasons:
         return outcome
-    after = Outcome()
+    after = Outcome(unfinished=outcome.unfinished)
     for region, reason in outcome.gone:
         late = reasons.get(region.region.region_id) if reason.stage == "publish" else None
         after.gone.append((region, late or reason))
@@ -110,6 +114,18 @@ def with_global(outcome: Outcome, reasons: dict[str, Reason]) -> Outcome:
             after.gone.append((kept.planned, late))
     after.gone.sort(key=lambda item: item[0].region.region_id)
     return after
+
+
+def _open_outcome(picture: PlannedPicture, dropped: dict[str, Reason]) -> Outcome:
+    """Of a picture whose profiles are still to come: a picture is published whole or not at all."""
+    outcome = Outcome()
+    for region in picture.regions:
+        reason = _early(region, dropped)
+        if reason is None:
+            outcome.unfinished.append(region)
+        else:
+            outcome.gone.append((region, reason))
+    return outcome
 
 
 def _early(region: PlannedRegion, dropped: dict[str, Reason]) -> Reason | None:

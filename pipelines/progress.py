@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ class Progress:
         self._terminal = sys.stderr.isatty()
         self._state: dict[str, Any] = {}
         self._bar: Any = None
+        self._note: Callable[[], str] | None = None
         self._written = self._printed = 0.0
 
     def say(self, text: str) -> None:
@@ -32,9 +33,12 @@ class Progress:
             print(text, file=sys.stderr, flush=True)
 
     @contextmanager
-    def phase(self, name: str, unit: str, total: int | None) -> Iterator[Progress]:
-        """Count `unit`s up to `total` (None: nobody knows yet)."""
+    def phase(
+        self, name: str, unit: str, total: int | None, note: Callable[[], str] | None = None
+    ) -> Iterator[Progress]:
+        """Count `unit`s up to `total` (None: nobody knows yet); `note` tells what else stands in the line."""
         now = time.time()
+        self._note = note
         self._state = {
             "phase": name,
             "unit": unit,
@@ -52,6 +56,7 @@ class Progress:
             yield self
         finally:
             if self._bar is not None:
+                self._show()
                 self._bar.stop()
                 self._bar = None
             self._write()
@@ -65,12 +70,17 @@ class Progress:
         state["reused"] += count if reused else 0
         state["updated"] = now = time.time()
         if self._bar is not None:
-            self._bar.update(self._bar_task, completed=state["done"], rate=self._rate_text(), eta=self._eta_text())
+            self._show()
         elif now - self._printed >= _LINE_SECONDS:
             self._printed = now
             print(self._line(), file=sys.stderr, flush=True)
         if now - self._written >= _FILE_SECONDS:
             self._write()
+
+    def _show(self) -> None:
+        note = self._note() if self._note else ""
+        fields = {"rate": self._rate_text(), "eta": self._eta_text(), "note": note}
+        self._bar.update(self._bar_task, completed=self._state["done"], **fields)
 
     def _open_bar(self) -> None:
         from rich.console import Console
@@ -82,12 +92,13 @@ class Progress:
             "{task.completed}/{task.total}",
             "{task.fields[rate]}",
             "{task.fields[eta]}",
+            "{task.fields[note]}",
         )
         self._bar = Progress(
             *[TextColumn(c) if isinstance(c, str) else c for c in columns], console=Console(stderr=True)
         )
         self._bar_task = self._bar.add_task(
-            self._state["phase"], total=self._state["total"], rate=self._rate_text(), eta=self._eta_text()
+            self._state["phase"], total=self._state["total"], rate=self._rate_text(), eta=self._eta_text(), note=""
         )
         self._bar.start()
 
@@ -106,13 +117,17 @@ class Progress:
         of = f"/{state['total']}" if state["total"] is not None else ""
         reused = f", {state['reused']} reused" if state["reused"] else ""
         eta = f", {self._eta_text()}" if self._eta_text() else ""
-        return f"{state['phase']}: {state['done']}{of} {state['unit']}{reused}, {self._rate_text()}{eta}"
+        said = self._note() if self._note else ""
+        note = f"; {said}" if said else ""
+        return f"{state['phase']}: {state['done']}{of} {state['unit']}{reused}, {self._rate_text()}{eta}{note}"
 
     def _write(self) -> None:
         self._written = time.time()
         temporary = self._file.with_name(f".{self._file.name}.tmp")
         try:
-            temporary.write_text(json.dumps(self._state | {"rate": self._rate()}))
+            temporary.write_text(
+                json.dumps(self._state | {"rate": self._rate(), "note": self._note() if self._note else ""})
+            )
             temporary.replace(self._file)
         except OSError as error:  # a status line is not worth a run; the run's own writes will tell
             print(f"progress file not written: {error}", file=sys.stderr)

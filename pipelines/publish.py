@@ -15,6 +15,7 @@ from typing import Any
 
 from pipelines import barrier
 from pipelines.config import BuildConfig
+from pipelines.embeddings import Embeddings
 from pipelines.finished import Finished
 from pipelines.history import History, remember_splits
 from pipelines.outcome import Kept, Outcome, Outcomes, Reason, with_global
@@ -34,14 +35,22 @@ class Publisher:
     """Reads the stage stores in picture order and writes a `Release`."""
 
     def __init__(
-        self, config: BuildConfig, work: Path, plan: Plan, finished: Finished, questions: Questions | None
+        self,
+        config: BuildConfig,
+        work: Path,
+        plan: Plan,
+        finished: Finished,
+        questions: Questions | None,
+        embeddings: Embeddings | None,
     ) -> None:
-        """`questions` are what `build-multiquery` has written; None for a set without them."""
+        """`questions` are what `build-multiquery` has written, `embeddings` those of `embed`; None without."""
         self.config, self.plan, self.finished, self.questions = config, plan, finished, questions
+        self.embeddings = embeddings
         self.funnel = Funnel()
         self._work, self._worker = work, Worker(config, work)
         self._splits: dict[str, Split] = {}
         self._missed: set[str] = set()
+        self._unfinished = 0
         self._images = finished.cache("crop", "images", "image_id")
         self._crops = finished.cache("crop", "crops", "image_id")
         self._outcomes = Outcomes(finished, config.annotator, config.publish.licenses)
@@ -87,7 +96,8 @@ class Publisher:
         form = self.config.publish
         extra = {"crops"} if form.crops else set()
         extra |= {"multiquery"} if self.questions else set()
-        return Release(staging, form.max_group_mb << 20, form.max_file_mb << 20, form.embed, extra)
+        dimension = self.embeddings.model.dimension if self.embeddings else None
+        return Release(staging, form.max_group_mb << 20, form.max_file_mb << 20, form.embed, extra, dimension)
 
     def _reject(self, release: Release, rejection: Rejection) -> None:
         release.add_rejection(rejection)
@@ -100,11 +110,18 @@ class Publisher:
         accounts["published"] = self.funnel.published
         accounts["pictures_published"] = self.funnel.pictures
         balanced = accounts["rows"] == accounts["malformed"] + accounts["merged"] + accounts["regions"]
-        balanced = balanced and accounts["regions"] == accounts["published"] + accounts["rejected"]
+        if self._unfinished:
+            accounts["regions_unfinished"] = self._unfinished
+        ended = accounts["published"] + accounts["rejected"] + self._unfinished
+        balanced = balanced and accounts["regions"] == ended
         if self.questions is not None:
             accounts |= self.questions.accounts(self.funnel)
             balanced = balanced and accounts["queries"] == accounts["queries_published"] + accounts["queries_rejected"]
             balanced = balanced and accounts["groups"] == accounts["groups_published"] + accounts["groups_rejected"]
+        if self.embeddings is not None:
+            accounts |= self.embeddings.accounts()
+            ended = accounts["embeddings"] + accounts["embeddings_rejected"] + accounts["regions_without_embedding"]
+            balanced = balanced and accounts["published"] == ended
         if not balanced:
             raise RunError(f"the accounts do not balance: {accounts}; nothing was published, please report this")
         return accounts
@@ -115,6 +132,7 @@ class Publisher:
             self._reject(release, _rejection(region, reason))
             if reason.stage != "publish":
                 self._missed.add(region.region.region_id)
+        self._unfinished += len(outcome.unfinished)
         if not outcome.kept:
             return
         complete = picture.complete and not outcome.gone
@@ -126,6 +144,8 @@ class Publisher:
             release.add_attributes(picture.split, row, image["image"])
         if self.questions is not None:
             self._ask(self.questions, picture, image, rows, release)
+        if self.embeddings is not None:
+            self._embed(self.embeddings, picture, rows, release)
         if self.config.publish.crops:
             for crop in self._crop_rows(picture, published):
                 release.add_crop(picture.split, crop)
@@ -149,8 +169,22 @@ class Publisher:
             self.funnel.groups += 1
             self.funnel.facets.update(query["facet"] for query in group["queries"])
 
+    def _embed(
+        self, embeddings: Embeddings, picture: PlannedPicture, rows: list[dict[str, Any]], release: Release
+    ) -> None:
+        found, rejections = embeddings.of(rows)
+        for rejection in rejections:
+            self._reject(release, rejection)
+        for row in found:
+            release.add_embedding(picture.split, row)
+
     def _notice(self, history: History, progress: Progress) -> None:
-        """Say it where a region that was published is not any more: its source has been changed."""
+        """Say it where a region that was published is not any more (its source has been changed), and where one has
+        no embedding.
+        """
+        missing = self.embeddings.notice(self.config.out) if self.embeddings else None
+        if missing:
+            progress.say(missing)
         lost = sorted(self._missed & history.regions)
         if lost:
             progress.say(

@@ -18,13 +18,21 @@ from slvr_data.queries.generate import LEAST
 from slvr_data.schema import Rejection
 from slvr_data.shards import read_parquet
 
+BEFORE = "templates-2"
+"""Who wrote the questions of sets that do not remember it."""
 VERDICTS = pa.schema([(name, pa.string()) for name in ("query_id", "check", "reason", "evidence")])
 
 
 class Questions:
     """Finished shards of the stage `multiquery`, and what the barrier said of their queries."""
 
-    def __init__(self, work: Path) -> None:
+    def __init__(self, work: Path, writer: str | None, old: bool = True) -> None:
+        """`writer` is who wrote the questions that are wanted (`AskingConfig.writer`); others stay where they are.
+
+        None: a set from before that was remembered. `old`: pictures that a retry has opened count with what they
+        had before, until they are finished anew.
+        """
+        self.writer = writer or BEFORE
         self.store = StageStore(work, "multiquery")
         self._work = work
         self.written: dict[str, str] = {}
@@ -32,6 +40,14 @@ class Questions:
         names = ("pictures", "groups", "refused")
         for shard, found in self.store.index({name: ["picture_key"] for name in names}):
             self.written |= dict.fromkeys(found["pictures"]["picture_key"], shard)
+        self.reopened: set[str] = set()
+        """Keys of pictures that have only what they had before a retry opened them."""
+        if old:
+            before: dict[str, str] = {}
+            for shard, found in self.store.index({name: ["picture_key"] for name in names}, old=True):
+                before |= dict.fromkeys(found["pictures"]["picture_key"], shard)
+            self.reopened = before.keys() - self.written.keys()
+            self.written = before | self.written
         self._groups = RowCache(self.store, "groups", "picture_key")
         self._refused = RowCache(self.store, "refused", "picture_key")
         self._verdicts = self._load_verdicts()
@@ -48,7 +64,7 @@ class Questions:
 
         A group that is left with fewer than two queries is rejected, and what survived of it is listed.
         """
-        key = picture_key(image, regions)
+        key = picture_key(image, regions, self.writer)
         shard = self.written.get(key)
         if shard is None:
             self.unasked += 1
@@ -70,6 +86,14 @@ class Questions:
         self.queries += len(self._refused.rows(shard, key))
         self.groups += len(self._groups.rows(shard, key))
         return published, rejections
+
+    def unanswered(self, key: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+        """(refusal, provenance of its group) of each group of a picture whose replies were all bad."""
+        shard = self.written[key]
+        groups = {row["group_id"]: row["group"] for row in self._groups.rows(shard, key)}
+        for row in self._refused.rows(shard, key):
+            if row["check"] == "served":
+                yield row, json.loads(groups[row["group_id"]])["provenance"]
 
     def _judge(self, group: dict[str, Any], region: dict[str, Any]) -> list[Rejection]:
         """Take out the queries that the barrier has turned away."""

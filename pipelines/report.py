@@ -50,12 +50,12 @@ def print_reasons(accounts: dict[str, int], folder: Path, reasons: dict[str, int
         most = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))[:3]
         print("turned away, most: " + ", ".join(f"{reason} ({count:,})" for reason, count in most))
         print(f"all of them:  slvr-data rejections {folder}")
-    if not accounts["published"]:
+    if not accounts["published"] and not accounts.get("regions_unfinished"):
         print("warning: nothing was published, every row was turned away", file=sys.stderr)
 
 
 def print_accounts(accounts: dict[str, int]) -> None:
-    """Rows = malformed + merged + regions; regions = published + rejected."""
+    """Rows = malformed + merged + regions; regions = published + rejected (+ unfinished)."""
     from rich.console import Console
     from rich.table import Table
 
@@ -75,6 +75,7 @@ def named_accounts(accounts: dict[str, int]) -> dict[str, int]:
         "merged": "merged",
         "regions": "regions",
         "rejected": "rejected",
+        "regions_unfinished": "unfinished",
         "published": "regions published",
         "pictures_published": "pictures published",
         "queries": "queries",
@@ -83,6 +84,9 @@ def named_accounts(accounts: dict[str, int]) -> dict[str, int]:
         "groups": "groups",
         "groups_rejected": "groups rejected",
         "groups_published": "groups published",
+        "embeddings": "embeddings published",
+        "embeddings_rejected": "embeddings rejected",
+        "regions_without_embedding": "regions without embedding",
     }
     return {label: accounts[name] for name, label in names.items() if name in accounts}
 
@@ -105,11 +109,11 @@ def stats(folder: Path) -> dict[str, Any]:
         "splits": {s: sum(f.rows for f in files_of(manifest.files, "attributes", s)) for s in SPLITS},
         "bytes": {
             c: sum(f.bytes for f in files_of(manifest.files, c))
-            for c in ("images", "attributes", "multiquery", "crops")
+            for c in ("images", "attributes", "multiquery", "embeddings", "crops")
         },
         "labels": {label or "(none)": count for label, count in labels.most_common(30)},
         "known_share": {field: round(known[field] / total, 4) if total else None for field in _PROFILE_FIELDS},
-    }
+    } | ({"requests": requests} if (requests := requests_of(folder / ".work", total)) else {})
 
 
 def _known(profile: pa.Array, field: str) -> int:
@@ -117,6 +121,17 @@ def _known(profile: pa.Array, field: str) -> int:
     for part in field.split("."):
         column = pc.struct_field(column, part)
     return int(len(column) - column.null_count)
+
+
+def requests_of(work: Path, published: int | None = None) -> dict[str, Any]:
+    """What all runs have asked of served models, and what it cost for each published region; empty without any."""
+    path = work / "requests" / "ledger.json"
+    if not path.exists():
+        return {}
+    from slvr_data.requests.ledger import Ledger
+
+    found: dict[str, Any] = Ledger(path).summary(published)["all_runs"]
+    return found
 
 
 def status(folder: Path) -> dict[str, Any]:
@@ -135,6 +150,8 @@ def status(folder: Path) -> dict[str, Any]:
         found["progress"] = state
     if (folder / NAME).exists():
         found["published"] = named_accounts(load_manifest(folder).accounts)
+    if requests := requests_of(work):
+        found["requests"] = requests
     return found
 
 
@@ -142,7 +159,9 @@ def _progress(path: Path) -> dict[str, Any]:
     """What a run last said of itself; nothing where its file is damaged."""
     try:
         state = json.loads(path.read_bytes())
-        return {key: state[key] for key in ("phase", "unit", "total", "done", "reused", "started", "updated", "rate")}
+        return {
+            key: state[key] for key in ("phase", "unit", "total", "done", "reused", "started", "updated", "rate")
+        } | ({"note": state["note"]} if state.get("note") else {})
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 

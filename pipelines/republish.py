@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 from pipelines.build import WORK, Summary, make_plan, opened, publish
-from pipelines.config import BuildConfig, PublishConfig
+from pipelines.config import PROMPT_VERSIONS, BuildConfig, PublishConfig
 from pipelines.finished import Finished
 from pipelines.history import history_of
 from pipelines.plan import Plan, load_partitions
@@ -14,6 +15,7 @@ from pipelines.settings import Settings, load_settings, save_settings
 from slvr_data.errors import UsageError
 from slvr_data.files import remove_leftovers
 from slvr_data.ids import part_of
+from slvr_data.manifest import NAME, load_manifest
 
 
 def republish(folder: Path, changes: dict[str, Any], to: Path | None) -> dict[str, int]:
@@ -76,7 +78,7 @@ def config_of(settings: Settings, out: Path) -> BuildConfig:
     """The configuration that made a set, from what the set remembers."""
     tree: dict[str, Any] = {"out": out, "sources": settings.sources, "publish": settings.publish}
     for key, value in settings.data.items():
-        if key == "schema_version":
+        if key == "schema_version" or PROMPT_VERSIONS in key:
             continue
         node = tree
         *path, last = key.split(".")
@@ -89,11 +91,19 @@ def config_of(settings: Settings, out: Path) -> BuildConfig:
 def check_finished(plan: Plan, finished: Finished, folder: Path, parts: int) -> None:
     """Refuse to publish while work is open; `parts` is the n of `--shard i/n`, 1 without.
 
+    A set that was published with unfinished regions (a served model left them) stays so, and it is said.
+
     Raises:
         UsageError: saying how much, in which parts, and how to finish it.
     """
     missing = [picture.image_id for picture in plan.pictures() if finished.open_work(picture) is not None]
-    if missing:
+    if missing and _unfinished_before(folder):
+        print(f"{len(missing)} of {len(plan.image_ids)} pictures are not finished: going on without", file=sys.stderr)
+    elif missing:
         where = ", ".join(f"{part}/{parts}" for part in sorted({part_of(image_id, parts) for image_id in missing}))
         cure = f"finish and merge the parts --shard {where}" if parts > 1 else "run the build again"
         raise UsageError(f"{folder}: {len(missing)} of {len(plan.image_ids)} pictures are not finished: {cure}")
+
+
+def _unfinished_before(folder: Path) -> bool:
+    return (folder / NAME).exists() and "regions_unfinished" in load_manifest(folder).accounts

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.config import BuildConfig, PublishConfig
+from slvr_data.embeddings import EmbeddingModel
 from slvr_data.errors import UsageError
 from slvr_data.files import write_atomic
 from slvr_data.sources.base import SourceConfig
@@ -27,6 +28,10 @@ class Settings(BaseModel):
     """How the set is published, until told otherwise."""
     multiquery: bool = False
     """Whether `build-multiquery` has been run: publications then hold its questions."""
+    question_writer: str | None = None
+    """Who wrote them (`pipelines.asking_config.AskingConfig.writer`); null where it is not remembered."""
+    embeddings: EmbeddingModel | None = None
+    """Of which model publications hold embeddings (`slvr-data embed`), if any."""
     parts: int = 1
     """Of how many parts the last run did one (the n of `--shard i/n`)."""
 

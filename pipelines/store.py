@@ -6,6 +6,7 @@ replace earlier ones; readers ask for the one they need by key.
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -18,6 +19,9 @@ import pyarrow.parquet as pq
 from slvr_data.files import folder_atomic, remove_leftovers
 from slvr_data.shards import read_parquet
 
+OLD = "old-"
+"""Names of shards with what pictures had before they were opened again (`pipelines.retry`) begin so."""
+
 
 class StageStore:
     """The output of one stage: tables by shard."""
@@ -28,6 +32,13 @@ class StageStore:
 
     def shards(self) -> list[str]:
         """Names of the finished shards, sorted."""
+        return [name for name in self._names() if not name.startswith(OLD)]
+
+    def old_shards(self) -> list[str]:
+        """Names of the shards with what opened pictures had before, sorted: the later of a picture comes later."""
+        return [name for name in self._names() if name.startswith(OLD)]
+
+    def _names(self) -> list[str]:
         return sorted(path.name for path in self.folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
     def commit(self, shard: str, tables: dict[str, pa.Table]) -> None:
@@ -43,12 +54,14 @@ class StageStore:
         """One table of a finished shard."""
         return read_parquet(self.folder / shard / f"{table}.parquet", columns)
 
-    def index(self, tables: dict[str, list[str]]) -> Iterator[tuple[str, dict[str, dict[str, list[Any]]]]]:
-        """(shard, table -> columns) of every finished shard; `tables` names the columns to read.
+    def index(
+        self, tables: dict[str, list[str]], old: bool = False
+    ) -> Iterator[tuple[str, dict[str, dict[str, list[Any]]]]]:
+        """(shard, table -> columns) of every finished shard, or old one; `tables` names the columns to read.
 
         A damaged shard is put aside, so that its work is open again.
         """
-        for shard in self.shards():
+        for shard in self.old_shards() if old else self.shards():
             try:
                 found = {name: self.load(shard, name, columns).to_pydict() for name, columns in tables.items()}
             except (pa.ArrowException, OSError) as error:
@@ -56,6 +69,12 @@ class StageStore:
                 print(f"shard {self.folder.name}/{shard} is damaged ({error}): it is made again", file=sys.stderr)
                 continue
             yield shard, found
+
+    def remove(self, shard: str) -> None:
+        """Make a shard disappear all at once."""
+        aside = self.folder / f".{shard}.gone.tmp"
+        (self.folder / shard).replace(aside)
+        shutil.rmtree(aside)
 
     def clean(self) -> None:
         """Remove what killed writers left."""

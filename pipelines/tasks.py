@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from typing import Any
 
 from pipelines.plan import PlannedPicture
 
@@ -22,6 +23,8 @@ class TaskPicture:
     annotate: bool
     profiled_in: str | None
     """The shard whose profiles are still to be checked, where only `check` is open."""
+    crop_shards: tuple[str, ...] = ()
+    """Shards of `crop` that hold regions of it already."""
 
 
 @dataclass(frozen=True)
@@ -47,4 +50,26 @@ class ShardReport:
 
     pictures: int = 0
     regions: int = 0
+    cpu_seconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class ToAsk:
+    """A picture with everything that is to be asked about it; made by a worker."""
+
+    key: str
+    """State of the picture."""
+    asked: Any
+    """What the sending side of the annotator made of it."""
+    size: int
+    """Of its encoded pictures in bytes."""
+
+
+@dataclass
+class Prepared:
+    """What `Worker.prepare` hands on."""
+
+    pictures: list[ToAsk]
+    carried: Any
+    """What `finish` needs again of it."""
     cpu_seconds: dict[str, float] = field(default_factory=dict)

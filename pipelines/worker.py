@@ -7,21 +7,23 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
 from pipelines.config import BuildConfig
 from pipelines.plan import PlannedPicture, plan_table
-from pipelines.stages import Stage, attributes, check, crop, multiquery
+from pipelines.stages import Stage, attributes, check, crop, multiquery, served
 from pipelines.stages.multiquery import QueryTask
 from pipelines.store import StageStore
-from pipelines.tasks import ShardReport, ShardTask
+from pipelines.tasks import Prepared, ShardReport, ShardTask
 from slvr_data import images
 from slvr_data.annotators.base import Annotator
 from slvr_data.annotators.exact import Exact
 from slvr_data.annotators.measured import Measured
 from slvr_data.errors import RunError
 from slvr_data.ids import image_id
+from slvr_data.queries.generate import WrittenGroup
 from slvr_data.regions import PictureFile, read_unit
 from slvr_data.sources import Source, open_source
 from slvr_data.sources.base import PictureMissingError, Unit
@@ -38,7 +40,7 @@ class Worker:
         self.sources: dict[str, Source] = {
             source.name: open_source(source, config.seed, config.follow_links) for source in config.sources
         }
-        self.annotator: Annotator = Exact() if config.annotator == "exact" else Measured(config.measured)
+        self.annotator = _annotator(config)
         self._pixels: OrderedDict[str, Image.Image] = OrderedDict()
         self._held = 0
 
@@ -55,7 +57,7 @@ class Worker:
     def run(self, task: ShardTask) -> ShardReport:
         """Take a shard through the stages that it still needs; each commits its own output."""
         report = ShardReport(len(task.pictures), sum(len(p.planned.regions) for p in task.pictures))
-        made: dict[str, object] = {}
+        made: dict[str, Any] = {}
         stages: list[Stage] = [crop.Crop(), attributes.Attributes(), check.Check()]
         for stage in stages:
             started = time.process_time()
@@ -63,9 +65,45 @@ class Worker:
             if tables:
                 StageStore(self.work, stage.name).commit(task.name, tables)
             report.cpu_seconds[stage.name] = time.process_time() - started
+        self._forget()
+        return report
+
+    def prepare(self, task: ShardTask) -> Prepared:
+        """The first part of a served shard: crop, and encode what is sent."""
+        started = time.process_time()
+        made: dict[str, Any] = {}
+        tables = asyncio.run(crop.Crop().run(task, self, made))
+        if tables:
+            StageStore(self.work, "crop").commit(task.name, tables)
+        cropped = time.process_time()
+        pictures = served.profiles_to_ask(task, self, made["dropped"])
+        self._forget()
+        seconds = {"crop": cropped - started, "encode": time.process_time() - cropped}
+        return Prepared(pictures, made["dropped"], seconds)
+
+    def finish(self, task: ShardTask, dropped: set[str], rows: dict[str, list[dict[str, Any]]]) -> ShardReport:
+        """The last part: check and commit what was answered; `rows` of `profiles` by picture key.
+
+        Pictures that should have rows and have none stay open.
+        """
+        started = time.process_time()
+        done = ShardTask([p for p in task.pictures if not p.annotate or p.planned.key in rows])
+        report = ShardReport(len(done.pictures), sum(len(p.planned.regions) for p in done.pictures))
+        if done.pictures:
+            profiles = [row for found in rows.values() for row in found]
+            annotated = [picture for picture in done.pictures if picture.annotate]
+            if annotated:
+                StageStore(self.work, "attributes").commit(done.name, attributes.profile_tables(profiles, annotated))
+            tables = asyncio.run(check.Check().run(done, self, {"dropped": dropped, "profiles": profiles}))
+            StageStore(self.work, "check").commit(done.name, tables)
+        self._forget()
+        report.cpu_seconds["check"] = time.process_time() - started
+        return report
+
+    def _forget(self) -> None:
+        """Let go of decoded pictures."""
         self._pixels.clear()
         self._held = 0
-        return report
 
     def ask(self, task: QueryTask) -> ShardReport:
         """Write and check questions for a shard of published pictures."""
@@ -73,6 +111,24 @@ class Worker:
         StageStore(self.work, "multiquery").commit(task.name, multiquery.run(task))
         seconds = {"multiquery": time.process_time() - started}
         return ShardReport(len(task.pictures), sum(len(p.regions) for p in task.pictures), seconds)
+
+    def prepare_questions(self, task: QueryTask) -> Prepared:
+        """As `prepare`, for questions about published regions."""
+        started = time.process_time()
+        pictures = served.questions_to_ask(task, self)
+        self._forget()
+        return Prepared(pictures, None, {"encode": time.process_time() - started})
+
+    def finish_questions(
+        self, task: QueryTask, carried: None, groups: dict[str, list[list[WrittenGroup]]]
+    ) -> ShardReport:
+        """As `finish`, with the groups of each region by picture key."""
+        started = time.process_time()
+        done = QueryTask([picture for picture in task.pictures if picture.key in groups])
+        if done.pictures:
+            StageStore(self.work, "multiquery").commit(done.name, multiquery.run(done, groups))
+        seconds = {"multiquery": time.process_time() - started}
+        return ShardReport(len(done.pictures), sum(len(p.regions) for p in done.pictures), seconds)
 
     def source_bytes(self, picture: PlannedPicture) -> bytes:
         """The bytes of a picture's source file, from the first place where it still is what the plan saw."""
@@ -106,6 +162,13 @@ class Worker:
         """The decoded picture, from memory where a stage before has just decoded it."""
         kept = self._pixels.get(picture.image_id)
         return kept if kept is not None else self.upright(picture).pixels
+
+
+def _annotator(config: BuildConfig) -> Annotator | None:
+    """Who writes profiles in a worker; nobody where a model does, which is asked elsewhere (`pipelines.served`)."""
+    if config.annotator == "served":
+        return None
+    return Exact() if config.annotator == "exact" else Measured(config.measured)
 
 
 @dataclass

@@ -11,7 +11,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 import pyarrow as pa
 from pydantic import BaseModel
 
-from slvr_data.schema import Picture
+from slvr_data.schema import EmbeddingRow, Picture
 
 _SCALARS = {
     str: (pa.string(), "string"),
@@ -28,6 +28,17 @@ def arrow_schema(record: type[BaseModel]) -> pa.Schema:
     fields = [_field(name, info.annotation) for name, info in record.model_fields.items()]
     metadata = {"huggingface": json.dumps({"info": {"features": features(record)}})}
     return pa.schema(fields, metadata=metadata)
+
+
+@cache
+def embedding_schema(dimension: int) -> pa.Schema:
+    """That of the config `embeddings`: lists of `dimension` float16 numbers, which no annotation of Python names."""
+    schema = arrow_schema(EmbeddingRow)
+    place = schema.get_field_index("embedding")
+    vector = {"feature": {"dtype": "float16", "_type": "Value"}, "length": dimension, "_type": "List"}
+    metadata = {"huggingface": json.dumps({"info": {"features": features(EmbeddingRow) | {"embedding": vector}}})}
+    field = pa.field("embedding", pa.list_(pa.float16(), dimension), nullable=False)
+    return schema.set(place, field).with_metadata(metadata)
 
 
 def features(record: type[BaseModel]) -> dict[str, Any]:

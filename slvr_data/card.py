@@ -31,7 +31,7 @@ class Funnel:
     licenses: Counter[str] = field(default_factory=Counter)
     """Published pictures per licence."""
     kinds: Counter[str] = field(default_factory=Counter)
-    """Rejections by kind: malformed, rejected, query, group."""
+    """Rejections by kind: malformed, rejected, query, group, embedding."""
     groups: int = 0
     facets: Counter[str] = field(default_factory=Counter)
     """Published queries per facet."""
@@ -119,7 +119,7 @@ def _header(files: list[DataFile], names: list[str], accounts: dict[str, int]) -
 
 def configs_of(files: Sequence[DataFile]) -> list[str]:
     """The names of the configs, the default one first."""
-    return [name for name in ("attributes", "multiquery", "images", "crops") if files_of(files, name)]
+    return [name for name in ("attributes", "multiquery", "embeddings", "images", "crops") if files_of(files, name)]
 
 
 def configs(files: Sequence[DataFile], names: Sequence[str]) -> list[dict[str, Any]]:

@@ -133,6 +133,12 @@ def plain_colors(share: NDArray[np.float64], first: float, second: float, togeth
     return None
 
 
+CONFUSED = (
+    {"red", "orange"}, {"red", "pink"}, {"red", "brown"}, {"orange", "brown"}, {"orange", "yellow"},
+    {"pink", "purple"}, {"purple", "blue"}, {"gray", "white"}, {"gray", "black"}, {"brown", "black"},
+    {"yellow", "white"}, {"green", "blue"},
+)  # fmt: skip
+"""Pairs of colours that people disagree on: of one and the same thing in one light."""
 _ALIKE = (
     {"red", "orange"}, {"red", "pink"}, {"red", "brown"}, {"red", "purple"}, {"orange", "brown"},
     {"orange", "yellow"}, {"orange", "pink"}, {"pink", "purple"}, {"purple", "blue"}, {"gray", "white"},

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import pyarrow as pa
 from PIL import Image, ImageDraw
 from pydantic import BaseModel
 
 from slvr_data import card
+from slvr_data.arrow import embedding_schema
 from slvr_data.files import disk_errors, sha256_of, write_atomic
 from slvr_data.images import decoded, encode_jpeg
 from slvr_data.manifest import FORMAT, NAME, Manifest, versions
@@ -45,22 +47,35 @@ class _Limits:
 class Release:
     """Collects rows into a staging folder on the same file system as the set, and commits them."""
 
-    def __init__(self, staging: Path, group_bytes: int, file_bytes: int, embed: bool, extra: Collection[str]) -> None:
-        """`extra` names configs beside `images` and `attributes`: "multiquery", "crops"."""
+    def __init__(
+        self,
+        staging: Path,
+        group_bytes: int,
+        file_bytes: int,
+        embed: bool,
+        extra: Collection[str],
+        dimension: int | None = None,
+    ) -> None:
+        """`extra` names configs beside `images` and `attributes`: "multiquery", "crops".
+
+        With `dimension` there is `embeddings` too, of vectors of that length.
+        """
         self._staging = staging
         self._limits = _Limits(group_bytes, file_bytes)
-        self._records: dict[str, type[BaseModel]] = {
+        self._records: dict[str, type[BaseModel] | pa.Schema] = {
             "images": ImageRow,
             "attributes": EmbeddedAttributeRow if embed else AttributeRow,
         }
         optional: dict[str, type[BaseModel]] = {"multiquery": QueryGroup, "crops": CropRow}
         self._records |= {name: record for name, record in optional.items() if name in extra}
+        if dimension is not None:
+            self._records["embeddings"] = embedding_schema(dimension)
         self._embed = embed
         self._writers: dict[tuple[str, str], TableWriter] = {}
         self._rejections = self._new_writer("rejections", "all", Rejection)
         self._samples: list[Image.Image] = []
 
-    def _new_writer(self, config: str, split: str, record: type[BaseModel]) -> TableWriter:
+    def _new_writer(self, config: str, split: str, record: type[BaseModel] | pa.Schema) -> TableWriter:
         return TableWriter(self._staging, config, split, record, self._limits.group_bytes, self._limits.file_bytes)
 
     def _writer(self, config: str, split: str) -> TableWriter:
@@ -87,6 +102,10 @@ class Release:
     def add_crop(self, split: str, row: dict[str, Any]) -> None:
         """A row of `crops`."""
         self._writer("crops", split).add(row, len(row["crop"]["bytes"]))
+
+    def add_embedding(self, split: str, row: dict[str, Any]) -> None:
+        """A row of `embeddings`; its vector is a numpy array, float16 [dimension]."""
+        self._writer("embeddings", split).add(row, row["embedding"].nbytes)
 
     def add_rejection(self, rejection: Rejection) -> None:
         """A row of the list of rejections."""

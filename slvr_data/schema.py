@@ -256,6 +256,9 @@ class Query(Record):
     """Place of the answer among the choices; null for an open question."""
     chance: float | None
     """Share of right answers that guessing among the choices gives; null for an open question."""
+    pass_rate: float | None = None
+    """Share of a model's answers, with the picture and sampled, that were right: how easy it is; null where none was
+    asked (`slvr_data.checks.model`)."""
     paraphrases: list[str]
     """The same question in other words."""
     evidence: list[str]
@@ -294,13 +297,27 @@ class CropRow(Record):
     """Pixels of the upright picture that the crop shows: [x1, y1, x2, y2]."""
 
 
+class EmbeddingRow(Record):
+    """A row of the config `embeddings` (made by `slvr-data embed`): the embedding of a region's `profile_text`."""
+
+    region_id: str
+    """The region: its row in `attributes`."""
+    image_id: str
+    """Its picture: the row in `images`."""
+    model: str
+    """Name of the embedding model; "local-hash-1:N" for the local one (`slvr_data.embeddings`)."""
+    embedding: list[float]
+    """A list of fixed length of float16 numbers; the manifest's configuration tells the length."""
+
+
 class Rejection(Record):
     """A row or a region that was not published, and why. Nothing disappears."""
 
-    kind: Literal["malformed", "rejected", "query", "group"]
-    """"malformed": the row never became a region; "rejected": the region exists."""
+    kind: Literal["malformed", "rejected", "query", "group", "embedding"]
+    """"malformed": the row never became a region; "rejected": the region exists; "embedding": the region is published,
+    but the server refused to embed its text."""
     stage: str
-    """The stage that turned it away: read, crop, attributes, check or publish."""
+    """The stage that turned it away: read, crop, attributes, check, publish, multiquery or embed."""
     check: str
     """What of that stage."""
     reason: str

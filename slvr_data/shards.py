@@ -40,14 +40,20 @@ class TableWriter:
     """
 
     def __init__(
-        self, staging: Path, config: str, split: str, record: type[BaseModel], max_group_bytes: int, max_file_bytes: int
+        self,
+        staging: Path,
+        config: str,
+        split: str,
+        record: type[BaseModel] | pa.Schema,
+        max_group_bytes: int,
+        max_file_bytes: int,
     ) -> None:
         self.files: list[DataFile] = []
         self._thread = ThreadPoolExecutor(1)  # compresses and writes one row group while the next is collected
         self._writing: Future[None] | None = None
         self._config, self._split = config, split
         self._staging = staging / "data" / config
-        self._schema = arrow_schema(record)
+        self._schema = record if isinstance(record, pa.Schema) else arrow_schema(record)
         self._max_group_bytes, self._max_file_bytes = max_group_bytes, max_file_bytes
         self._rows: list[dict[str, Any]] = []
         self._row_bytes = 0

@@ -15,6 +15,7 @@ from slvr_data.manifest import Manifest, load_manifest
 from slvr_data.release import unnamed_files
 from slvr_data.schema import AttributeRow, CropRow, EmbeddedAttributeRow, ImageRow, QueryGroup, Rejection
 from slvr_data.shards import DataFile, files_of
+from slvr_data.validate_embeddings import check_embeddings, embedding_columns
 from slvr_data.validate_rows import (
     Breaches,
     Seen,
@@ -45,6 +46,7 @@ def validate(folder: Path) -> tuple[list[str], dict[str, int]]:
     check_attributes(seen)
     check_groups(seen)
     check_crops(seen)
+    check_embeddings(seen)
     check_rejections(seen)
     used = {image for image, _ in seen.regions.values()}
     for image in seen.images.keys() - used:
@@ -62,7 +64,7 @@ def _check_files(seen: Seen) -> None:
             breaches.add(file.path, "is missing")
         elif sha256_of(path) != file.sha256 or path.stat().st_size != file.bytes:
             breaches.add(file.path, "its bytes are not those that the manifest names")
-        if path.is_file() and file.config != "card" and _check_table(path, file, breaches):
+        if path.is_file() and file.config != "card" and _check_table(path, file, seen):
             seen.readable.add(file.path)
     for path in unnamed_files(folder, seen.manifest):
         breaches.add(str(path.relative_to(folder)), "is not named by the manifest")
@@ -83,7 +85,8 @@ def _check_card(seen: Seen) -> None:
         breaches.add("README.md", "its data files are not those that the manifest names")
 
 
-def _check_table(path: Path, file: DataFile, breaches: Breaches) -> bool:
+def _check_table(path: Path, file: DataFile, seen: Seen) -> bool:
+    breaches = seen.breaches
     try:
         metadata = pq.read_metadata(path)
     except (pa.ArrowException, OSError) as error:
@@ -97,7 +100,9 @@ def _check_table(path: Path, file: DataFile, breaches: Breaches) -> bool:
         "rejections": [Rejection],
     }
     schema = metadata.schema.to_arrow_schema()
-    if not any(schema.equals(arrow_schema(record)) for record in records.get(file.config, [])):
+    known = [arrow_schema(record) for record in records.get(file.config, [])]
+    known += embedding_columns(seen.manifest) if file.config == "embeddings" else []
+    if not any(schema.equals(columns) for columns in known):
         breaches.add(file.path, f"its columns are not those of the config {file.config}")
         return False
     if metadata.num_rows != file.rows:
@@ -113,8 +118,8 @@ def _check_accounts(manifest: Manifest, breaches: Breaches) -> None:
     a = manifest.accounts
     if a["rows"] != a["malformed"] + a["merged"] + a["regions"]:
         breaches.add("manifest.json", "rows = malformed + merged + regions does not hold")
-    if a["regions"] != a["published"] + a["rejected"]:
-        breaches.add("manifest.json", "regions = published + rejected does not hold")
+    if a["regions"] != a["published"] + a["rejected"] + a.get("regions_unfinished", 0):
+        breaches.add("manifest.json", "regions = published + rejected + unfinished does not hold")
     rows = {
         config: sum(file.rows for file in files_of(manifest.files, config))
         for config in ("attributes", "images", "multiquery", "rejections")
@@ -123,7 +128,8 @@ def _check_accounts(manifest: Manifest, breaches: Breaches) -> None:
     for config, told in (told_rows | {"multiquery": a.get("groups_published", 0)}).items():
         if rows[config] != told:
             breaches.add("manifest.json", f"{config} has {rows[config]} rows, the accounts say {told}")
-    told = a["malformed"] + a["rejected"] + a.get("queries_rejected", 0) + a.get("groups_rejected", 0)
+    told = a["malformed"] + a["rejected"]
+    told += sum(a.get(f"{name}_rejected", 0) for name in ("queries", "groups", "embeddings"))
     if rows["rejections"] != told:
         breaches.add("manifest.json", f"{rows['rejections']} rejections are listed, the accounts say {told}")
     for name in ("queries", "groups"):

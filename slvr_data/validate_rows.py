@@ -245,7 +245,8 @@ def check_rejections(seen: Seen) -> None:
             seen.breaches.add(f"{place}: region {row['region_id']}", "is both published and rejected")
         if not row["reason"] or not row["evidence"]:
             seen.breaches.add(f"{place}: {row['file']} line {row['line']}", "is rejected without a reason")
-    names = {"malformed": "malformed", "rejected": "rejected", "query": "queries_rejected", "group": "groups_rejected"}
+    names = {"malformed": "malformed", "rejected": "rejected"}
+    names |= {"query": "queries_rejected", "group": "groups_rejected", "embedding": "embeddings_rejected"}
     for kind, name in names.items():
         told = seen.manifest.accounts.get(name, 0)
         if kinds[kind] != told:

@@ -1,10 +1,116 @@
-"""`slvr-train`: not built yet; it says so."""
+"""The command `slvr-train`: its front, and how it ends. Everything heavy is imported inside the commands."""
 
 from __future__ import annotations
 
-from slvr_data.console import announce
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from slvr_data.errors import SlvrError, UsageError
+
+app = typer.Typer(
+    name="slvr-train",
+    help="Train models that write latents for a region before they answer.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_STOPPED = "stopped; run the same command again to go on from the last state that was kept"
+
+
+@app.callback()
+def _front() -> None:
+    """Train models that write latents for a region before they answer."""
+
+
+@app.command()
+def tiny(
+    out: Annotated[Path, typer.Argument(help="Folder of the run: state, curve, and at the end the checkpoint.")],
+    lessons: Annotated[int, typer.Option(min=64, help="Easy scenes to learn from.")] = 24000,
+    seed: Annotated[int, typer.Option(min=0, help="Of weights and of what is shown.")] = 0,
+    scale: Annotated[float, typer.Option(min=0.001, help="Factor on the steps of all stages; 1 is the recipe.")] = 1.0,
+    held_out: Annotated[int, typer.Option(min=8, help="Fresh easy scenes to examine on at the end.")] = 300,
+    cache: Annotated[Path | None, typer.Option(help="Folder where drawn lessons are kept.")] = None,
+    threads: Annotated[int, typer.Option(min=1, help="Of torch. Other numbers give other last bits.")] = 1,
+) -> None:
+    """Train the embedded model from nothing on drawn scenes: plain answers, then latents. The same command goes on."""
+    _need_torch()
+    from slvr_model.recipes.tiny import Recipe, train_tiny
+
+    recipe = Recipe(lessons=lessons, seed=seed, scale=scale, held_out=held_out)
+    train_tiny(out, recipe, cache or out / "lessons", threads)
+
+
+@app.command()
+def chat(
+    checkpoint: Annotated[str, typer.Argument(help="Folder or hub name of an SLVR checkpoint.")],
+    image: Annotated[Path, typer.Option(help="The picture.")],
+    question: Annotated[str | None, typer.Option(help="Default: what is where the box is, or in the center.")] = None,
+    box: Annotated[str | None, typer.Option(help="x1,y1,x2,y2 in pixels: latents of this region, not its own.")] = None,
+    page: Annotated[Path | None, typer.Option("--html", help="Write the answer and its latents as a page.")] = None,
+) -> None:
+    """Ask a model about a picture; show the answer and what its latents hold."""
+    _need_torch()
+    from slvr_model import chat as talk
+    from slvr_model.checkpoints import open_checkpoint
+
+    region, picture = talk.box_of(box) if box else None, talk.read_picture(image)
+    model, processor = open_checkpoint(checkpoint)
+    reply = talk.asked(model, processor, picture, question, region)
+    print(talk.as_text(reply))
+    if page is not None:
+        talk.write_page(page, picture, reply)
+        print(f"written: {page}")
+
+
+def _need_torch() -> None:
+    """Say what to install where it is missing.
+
+    Raises:
+        UsageError: torch or transformers is missing.
+    """
+    missing = [name for name in ("torch", "transformers") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UsageError(f"{' and '.join(missing)} is missing: pip install 'slvr[train]'")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
 def main() -> None:
-    """Say what is coming."""
-    announce("slvr-train", "stage 1 (region-centric latents) and stage 2 (M-GRPO)")
+    """Run the command; what a user can meet is one line, never a traceback."""
+    try:
+        code = app(standalone_mode=False)
+    except SlvrError as error:
+        _end(str(error), error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        _end(_STOPPED, 130)
+    except OSError as error:
+        _end(f"the file system refused: {error}", 1)
+    except MemoryError:
+        _end("out of memory: fewer --lessons, or fewer pictures per step", 1)
+    except Exception as error:
+        _end_known(error)
+        raise
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _end_known(error: Exception) -> None:
+    """End with one line for wrong options; anything else is a fault of ours."""
+    message = getattr(error, "format_message", None)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        print(message() if message else error)
+        sys.exit(2)
+    if message is not None:
+        _end(f"{message()} (see --help)", 2)
+
+
+def _end(message: str, code: int) -> None:
+    print(f"slvr-train: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)

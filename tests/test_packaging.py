@@ -46,7 +46,7 @@ def test_files(wheel: zipfile.ZipFile) -> None:
     }
     assert inside == tree
     assert {name for name in inside if not name.endswith(".py")} >= {f"{package}/py.typed" for package in PACKAGES}
-    assert {Path(name).suffix for name in inside} <= {".py", ".typed", ".j2", ".css", ".js"}
+    assert {Path(name).suffix for name in inside} <= {".py", ".typed", ".j2", ".css", ".js", ".txt"}
     assert "slvr_data/pages/card.md.j2" in inside
     assert "slvr_data/pages/preview.html.j2" in inside
 

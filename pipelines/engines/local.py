@@ -56,28 +56,37 @@ class LocalEngine:
             return
         yield from self._pooled(method, iter(inputs))
 
-    def _pooled(self, method: str, inputs: Iterator[tuple[Any, ...]]) -> Iterator[Any]:
+    def submit(self, method: str, *arguments: Any) -> Future[Any]:
+        """`Worker.method(*arguments)` in the pool, also where there is one worker; the caller bounds how many wait."""
         if self._pool is None:
             context = multiprocessing.get_context("spawn")
             self._pool = ProcessPoolExecutor(
                 self.workers, mp_context=context, initializer=_start, initargs=(self._config, self._work)
             )
+        with _interrupts_held():
+            return self._pool.submit(_call, method, arguments)
+
+    def _pooled(self, method: str, inputs: Iterator[tuple[Any, ...]]) -> Iterator[Any]:
         running: set[Future[Any]] = set()
         try:
             while True:
                 while len(running) < 2 * self.workers and (arguments := next(inputs, None)) is not None:
-                    with _interrupts_held():
-                        running.add(self._pool.submit(_call, method, arguments))
+                    running.add(self.submit(method, *arguments))
                 if not running:
                     return
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
                     yield future.result()
         except BrokenProcessPool:
-            raise RunError(
-                "a worker process died (killed from outside, or out of memory: lower --workers or --shard-size); "
-                "run the same command again, nothing finished is lost"
-            ) from None
+            raise worker_died() from None
+
+
+def worker_died() -> RunError:
+    """What is said when the pool breaks."""
+    return RunError(
+        "a worker process died (killed from outside, or out of memory: lower --workers or --shard-size); "
+        "run the same command again, nothing finished is lost"
+    )
 
 
 @contextmanager

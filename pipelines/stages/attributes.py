@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from slvr_data.annotators.base import AnnotatedPicture, Failure
-from slvr_data.schema import Region
+from slvr_data.annotators.base import AnnotatedPicture, Failure, Profile
+from slvr_data.schema import Provenance, Region, Verdict
 
 if TYPE_CHECKING:
     from pipelines.plan import PlannedPicture
@@ -22,9 +22,14 @@ if TYPE_CHECKING:
 
 PICTURES = pa.schema([("image_id", pa.string()), ("picture_key", pa.string())])
 PROFILES = pa.schema(
-    [(n, pa.string()) for n in ("region_id", "image_id", "picture_key", "profile", "provenance", "reason", "evidence")]
-)
-"""`profile` and `provenance` as JSON; `reason` and `evidence` of a failure instead."""
+    [
+        (n, pa.string())
+        for n in (
+            "region_id", "image_id", "picture_key", "profile", "provenance", "reason", "evidence", "second_look",
+        )
+    ]
+)  # fmt: skip
+"""`profile`, `provenance` and the verdict `second_look` as JSON; `reason` and `evidence` of a failure instead."""
 
 
 class Attributes:
@@ -35,35 +40,45 @@ class Attributes:
     async def run(self, task: ShardTask, worker: Worker, made: dict[str, Any]) -> dict[str, pa.Table]:
         """Tables for the pictures whose profiles are open."""
         profiles: list[dict[str, Any]] = []
-        pictures: list[dict[str, Any]] = []
-        for picture in task.pictures:
-            if picture.annotate:
-                pictures.append({"image_id": picture.planned.image_id, "picture_key": picture.planned.key})
-                profiles += await self._annotate(picture, worker, made["dropped"])
+        pictures = [picture for picture in task.pictures if picture.annotate]
+        for picture in pictures:
+            profiles += await self._annotate(picture, worker, made["dropped"])
         made["profiles"] = profiles
-        if not pictures:
-            return {}
-        return {
-            "profiles": pa.Table.from_pylist(profiles, schema=PROFILES),
-            "pictures": pa.Table.from_pylist(pictures, schema=PICTURES),
-        }
+        return profile_tables(profiles, pictures) if pictures else {}
 
     async def _annotate(self, picture: TaskPicture, worker: Worker, dropped: set[str]) -> list[dict[str, Any]]:
         regions = usable_regions(picture, dropped)
         if not regions:
             return []
+        assert worker.annotator is not None
         answers = await worker.annotator.annotate(annotated_picture(picture.planned, regions, worker), regions)
         key = picture.planned.key
-        rows = []
-        for region, answer in zip(regions, answers, strict=True):
-            row = {"region_id": region.region_id, "image_id": region.image_id, "picture_key": key}
-            if isinstance(answer, Failure):
-                row |= {"reason": answer.reason, "evidence": answer.evidence}
-            else:
-                row["profile"] = answer.attributes.model_dump_json()
-                row["provenance"] = answer.provenance.model_dump_json()
-            rows.append(row)
-        return rows
+        return [profile_row(region, key, answer) for region, answer in zip(regions, answers, strict=True)]
+
+
+def profile_row(
+    region: Region, picture_key: str, answer: Profile | Failure, second_look: Verdict | None = None
+) -> dict[str, Any]:
+    """A row of `profiles`. That of a failure names the request behind it, where there was one."""
+    row: dict[str, Any] = {"region_id": region.region_id, "image_id": region.image_id, "picture_key": picture_key}
+    if isinstance(answer, Profile):
+        row["profile"] = answer.attributes.model_dump_json()
+        row["provenance"] = answer.provenance.model_dump_json()
+        row["second_look"] = second_look.model_dump_json() if second_look is not None else None
+        return row
+    row |= {"reason": answer.reason, "evidence": answer.evidence}
+    if answer.request_key is not None:
+        row["provenance"] = Provenance(annotator="served", request_keys=[answer.request_key]).model_dump_json()
+    return row
+
+
+def profile_tables(profiles: list[dict[str, Any]], pictures: list[TaskPicture]) -> dict[str, pa.Table]:
+    """The stage's tables, of `profiles` as `profile_row` makes them; `pictures` are those that they are of."""
+    keys = [{"image_id": picture.planned.image_id, "picture_key": picture.planned.key} for picture in pictures]
+    return {
+        "profiles": pa.Table.from_pylist(profiles, schema=PROFILES),
+        "pictures": pa.Table.from_pylist(keys, schema=PICTURES),
+    }
 
 
 def usable_regions(picture: TaskPicture, dropped: Iterable[str]) -> list[Region]:

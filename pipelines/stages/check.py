@@ -29,13 +29,12 @@ class Check:
 
     async def run(self, task: ShardTask, worker: Worker, made: dict[str, Any]) -> dict[str, pa.Table]:
         """Tables for the pictures whose profiles have not been checked yet."""
-        profiles: dict[str, str] = {row["region_id"]: row.get("profile") for row in made["profiles"]}
+        profiles = {row["region_id"]: row for row in made["profiles"]}
         for shard in {p.profiled_in for p in task.pictures if p.profiled_in}:
-            rows = StageStore(worker.work, "attributes").load(
-                shard, "profiles", ["region_id", "picture_key", "profile"]
-            )
+            columns = ["region_id", "picture_key", "profile", "second_look"]
+            rows = StageStore(worker.work, "attributes").load(shard, "profiles", columns)
             wanted = {p.planned.key for p in task.pictures if p.profiled_in == shard}
-            profiles |= {r["region_id"]: r["profile"] for r in rows.to_pylist() if r["picture_key"] in wanted}
+            profiles |= {r["region_id"]: r for r in rows.to_pylist() if r["picture_key"] in wanted}
         verdicts = [row for picture in task.pictures for row in _check(picture, worker, profiles, made["dropped"])]
         pictures = [{"image_id": p.planned.image_id, "picture_key": p.planned.key} for p in task.pictures]
         return {
@@ -44,18 +43,22 @@ class Check:
         }
 
 
-def _check(picture: TaskPicture, worker: Worker, profiles: dict[str, str], dropped: set[str]) -> list[dict[str, Any]]:
+def _check(
+    picture: TaskPicture, worker: Worker, profiles: dict[str, dict[str, Any]], dropped: set[str]
+) -> list[dict[str, Any]]:
     regions = usable_regions(picture, dropped)
     if not regions:
         return []
     seen = annotated_picture(picture.planned, regions, worker)
     rows = []
     for region in regions:
-        text = profiles.get(region.region_id)
-        if text is None:  # the annotator failed on it, and said why
+        row = profiles.get(region.region_id, {})
+        if row.get("profile") is None:  # the annotator failed on it, and said why
             continue
-        record = CheckedRegion(seen, region, AttributeProfile.model_validate_json(text))
+        record = CheckedRegion(seen, region, AttributeProfile.model_validate_json(row["profile"]))
         verdicts = [check(record).model_dump() for check in LOCAL_CHECKS]
+        if row.get("second_look"):
+            verdicts.append(json.loads(row["second_look"]))
         rows.append(
             {
                 "region_id": region.region_id,

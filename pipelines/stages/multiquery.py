@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -18,6 +18,9 @@ from slvr_data.checks.queries import QUERY_CHECKS, CheckedGroup
 from slvr_data.queries.generate import VERSION, WrittenGroup, write_groups
 from slvr_data.queries.view import PictureView, RegionView
 from slvr_data.schema import AttributeRow, Query
+
+if TYPE_CHECKING:
+    from pipelines.plan import PlannedPicture
 
 GROUPS = pa.schema([(n, pa.string()) for n in ("picture_key", "region_id", "group_id", "group")])
 REFUSED = pa.schema(
@@ -40,6 +43,9 @@ class QueryPicture:
     complete: bool
     """Everything in the picture is a published region."""
     regions: list[dict[str, Any]]
+    planned: PlannedPicture | None = None
+    """Where its file is and which shards hold its crops; given where a model is asked, which sees the picture."""
+    crop_shards: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -57,25 +63,31 @@ class QueryTask:
 _PART_OF_KEY = ("region_id", "bbox", "label", "iscrowd", "references", "original_questions", "profile")
 
 
-def picture_key(image: dict[str, Any], regions: list[dict[str, Any]]) -> str:
-    """Changes when anything that questions may depend on changes: the picture's regions as published, the templates."""
+def picture_key(image: dict[str, Any], regions: list[dict[str, Any]], writer: str = VERSION) -> str:
+    """Changes when anything that questions may depend on changes: the picture's regions as published, the writer."""
     picture = [image[name] for name in ("width", "height", "complete")]
     parts = [[region[name] for name in _PART_OF_KEY] for region in regions]
-    return hashlib.sha256(json.dumps([VERSION, *picture, parts], sort_keys=True).encode()).hexdigest()[:32]
+    return hashlib.sha256(json.dumps([writer, *picture, parts], sort_keys=True).encode()).hexdigest()[:32]
 
 
-def run(task: QueryTask) -> dict[str, pa.Table]:
-    """The tables of a shard."""
+def run(task: QueryTask, written: dict[str, list[list[WrittenGroup]]] | None = None) -> dict[str, pa.Table]:
+    """The tables of a shard; `written` holds the groups of each region by picture key, where a model wrote them."""
     found: dict[str, list[dict[str, Any]]] = {"groups": [], "refused": [], "pictures": []}
     for picture in task.pictures:
         found["pictures"].append({"picture_key": picture.key})
-        rows = [AttributeRow.model_validate(row) for row in picture.regions]
-        view = PictureView(picture.image_id, picture.width, picture.height, [RegionView(row) for row in rows])
-        for region in view.regions:
-            for written in write_groups(view, region):
-                _check(picture, view, region, written, found)
+        view = view_of(picture)
+        groups = [write_groups(view, region) for region in view.regions] if written is None else written[picture.key]
+        for region, of_region in zip(view.regions, groups, strict=True):
+            for group in of_region:
+                _check(picture, view, region, group, found)
     schemas = {"groups": GROUPS, "refused": REFUSED, "pictures": PICTURES}
     return {name: pa.Table.from_pylist(rows, schema=schemas[name]) for name, rows in found.items()}
+
+
+def view_of(picture: QueryPicture) -> PictureView:
+    """The picture as writers and checks see it."""
+    rows = [AttributeRow.model_validate(row) for row in picture.regions]
+    return PictureView(picture.image_id, picture.width, picture.height, [RegionView(row) for row in rows])
 
 
 def _check(
@@ -92,6 +104,7 @@ def _check(
     kept: list[Query] = []
     for query in group.queries:
         verdict = next((v for check in QUERY_CHECKS if (v := check(checked, query)).verdict == "fail"), None)
+        verdict = verdict or written.failed.get(query.query_id)
         if verdict is None:
             kept.append(query)
             continue
@@ -108,5 +121,10 @@ def _check(
         found["refused"].append(place | refused | record)
     for question, reason, evidence in written.refused:
         record = {"query_id": None, "facet": None, "record": json.dumps({"question": question}, ensure_ascii=False)}
-        found["refused"].append(place | {"check": "facet", "reason": reason, "evidence": evidence} | record)
+        found["refused"].append(place | {"check": _refuser(reason), "reason": reason, "evidence": evidence} | record)
     found["groups"].append(place | {"group": group.model_copy(update={"queries": kept}).model_dump_json()})
+
+
+def _refuser(reason: str) -> str:
+    """Who turned a question away before the checks: the model's reply could not be used, or its facet not be told."""
+    return "served" if reason.startswith("reply-") else "facet"

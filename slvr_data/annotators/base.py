@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
@@ -20,6 +21,15 @@ class Failure:
     """Why a region got no profile: a stable reason code, and the evidence in words."""
 
     reason: str
+    evidence: str
+    request_key: str | None = field(default=None, compare=False)
+    """Of the request whose replies were all bad, where a model was asked."""
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """Why a region has no answer yet: a server, the way to it or the budget. The same command asks again."""
+
     evidence: str
 
 
@@ -70,6 +80,13 @@ class AnnotatedPicture:
     def told_colors(self) -> frozenset[str]:
         """The colours that can be told in its light (`slvr_data.colors.told_colors`)."""
         return colors.told_colors(self.sample)
+
+    @cached_property
+    def label_counts(self) -> dict[str, int]:
+        """Label -> how many things carry it, where every instance is annotated and none as part of a crowd."""
+        crowded = {region.label for region in self.regions if region.iscrowd}
+        counts = Counter(region.label for region in self.regions if region.label is not None and not region.iscrowd)
+        return {n: c for n, c in counts.items() if n in self.complete_labels and n not in crowded}
 
     @cached_property
     def is_gray(self) -> bool:

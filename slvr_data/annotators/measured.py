@@ -6,8 +6,7 @@ mask plainly has a main axis, a count only where every instance of the label is 
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,13 +93,8 @@ class Measured:
     async def annotate(self, picture: AnnotatedPicture, regions: Sequence[Region]) -> list[Profile | Failure]:
         """Measure each of `regions`; a mask that is empty inside the picture is a failure."""
         pixels = picture.array
-        counts: Counter[str | None] = Counter(r.label for r in picture.regions if not r.iscrowd)
-        crowded = {r.label for r in picture.regions if r.iscrowd}
-        known: dict[str | None, int] = {
-            n: c for n, c in counts.items() if n in picture.complete_labels and n not in crowded
-        }
         light = picture.told_colors, float(np.percentile(picture.sample.mean(-1), 95))
-        return [self._measure(picture, region, pixels, light, known) for region in regions]
+        return [self._measure(picture, region, pixels, light) for region in regions]
 
     def _measure(
         self,
@@ -108,7 +102,6 @@ class Measured:
         region: Region,
         pixels: NDArray[np.uint8],
         light: tuple[frozenset[str], float],
-        counts: Mapping[str | None, int],
     ) -> Profile | Failure:
         window = _window(region, picture.width, picture.height)
         inside = masks.window(region.mask, window) if region.mask else None
@@ -129,7 +122,7 @@ class Measured:
                 orientation=self._orientation(region, inside) if one and _is_whole(region, picture) else None,
                 relations=self._relations(picture, region) if one else None,
             ),
-            peers=Peers(same_label_count=counts.get(region.label) if one else None),
+            peers=Peers(same_label_count=picture.label_counts.get(region.label or "") if one else None),
         )
         return Profile(profile, Provenance(annotator=self.name))
 

@@ -10,19 +10,13 @@ from collections.abc import Callable
 from random import Random
 
 from slvr_data import geometry
-from slvr_data.colors import COLORS
+from slvr_data.colors import COLORS, CONFUSED
 from slvr_data.injector.base import Corruption, Surroundings, dice, pick
 from slvr_data.queries.distractors import ACTIONS
 from slvr_data.schema import AttributeProfile, Link, Spatial
 
 Spoil = Callable[[AttributeProfile, Surroundings, Random], bool]
 
-CONFUSED = (
-    {"red", "orange"}, {"red", "pink"}, {"red", "brown"}, {"orange", "brown"}, {"orange", "yellow"},
-    {"pink", "purple"}, {"purple", "blue"}, {"gray", "white"}, {"gray", "black"}, {"brown", "black"},
-    {"yellow", "white"}, {"green", "blue"},
-)  # fmt: skip
-"""Pairs of colours that people disagree on: naming one for the other is no plain error."""
 MATERIALS = ("solid", "striped", "dotted", "checkered")
 SHAPES = ("round", "square", "triangular", "rectangular", "star-shaped", "elliptical", "ring-shaped")
 TEXTS = ("STOP", "EXIT", "OPEN", "TAXI", "SALE", "BUS 7", "42", "A1")

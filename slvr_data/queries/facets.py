@@ -14,6 +14,7 @@ from slvr_data.queries import distractors
 from slvr_data.queries.english import UNCOUNTABLE, be, do, is_plural, plural
 from slvr_data.queries.references import may_be_in_cell, plainly_in_cell, reference_for
 from slvr_data.queries.view import PictureView, RegionView
+from slvr_data.schema import Link
 from slvr_data.text import joined
 
 SIZE_MARGIN = 1.15
@@ -152,29 +153,36 @@ def orientation(picture: PictureView, region: RegionView) -> Draft | None:
 
 def relation(picture: PictureView, region: RegionView) -> Draft | None:
     """Where is it, seen from another thing?"""
-    names = _names(picture, region, "relation")
+    names, found = _names(picture, region, "relation"), placed_by(picture, region)
+    if names is None or found is None:
+        return None
+    link, other, theirs = found
+    wordings = (
+        "Where {is} {ref}, seen from {other}?",
+        "Where {is} {ref} in relation to {other}?",
+        "On which side of {other} {is} {ref}?",
+        "Compared with {other}, where in the picture {is} {ref}?",
+    )
+    wrong = [
+        geometry.INVERSE[link.kind],
+        *(k for k in geometry.RELATIONS if k not in (link.kind, geometry.INVERSE[link.kind])),
+    ]
+    answer, wrong = f"{link.kind} {_it(other)}", [f"{kind} {_it(other)}" for kind in wrong]
+    return _draft("relation", wordings, answer, wrong, ["spatial.relations"], other=theirs, **names)
+
+
+def placed_by(picture: PictureView, region: RegionView) -> tuple[Link, RegionView, str] | None:
+    """The first relation that one word plainly tells, the thing it leads to, and unique words for that thing."""
     by_id = {other.row.region_id: other for other in picture.regions}
     for link in region.row.profile.spatial.relations or []:
         other = by_id.get(link.target_region_id or "")
-        if names is None or other is None or link.kind not in geometry.RELATIONS or other.label == region.label:
+        if other is None or link.kind not in geometry.RELATIONS or other.label == region.label:
             continue
         if not _on_one_side(region, other):
             continue
         theirs = reference_for(picture, other, "relation")
-        if theirs is None:
-            continue
-        wordings = (
-            "Where {is} {ref}, seen from {other}?",
-            "Where {is} {ref} in relation to {other}?",
-            "On which side of {other} {is} {ref}?",
-            "Compared with {other}, where in the picture {is} {ref}?",
-        )
-        wrong = [
-            geometry.INVERSE[link.kind],
-            *(k for k in geometry.RELATIONS if k not in (link.kind, geometry.INVERSE[link.kind])),
-        ]
-        answer, wrong = f"{link.kind} {_it(other)}", [f"{kind} {_it(other)}" for kind in wrong]
-        return _draft("relation", wordings, answer, wrong, ["spatial.relations"], other=theirs.phrase, **names)
+        if theirs is not None:
+            return link, other, theirs.phrase
     return None
 
 

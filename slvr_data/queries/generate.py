@@ -11,7 +11,7 @@ from slvr_data.queries.facets import WRITERS, Draft
 from slvr_data.queries.originals import facet_of, yes_no
 from slvr_data.queries.references import all_references
 from slvr_data.queries.view import PictureView, RegionView
-from slvr_data.schema import Provenance, Query, QueryGroup, QuestionAnswer
+from slvr_data.schema import Provenance, Query, QueryGroup, QuestionAnswer, Verdict
 
 MOST = 4
 LEAST = 2
@@ -21,10 +21,13 @@ VERSION = "templates-2"
 
 @dataclass
 class WrittenGroup:
-    """A group as written, and original questions refused on the way: (question, reason, evidence)."""
+    """A group as written, and what was turned away on the way."""
 
     group: QueryGroup
     refused: list[tuple[str, str, str]] = field(default_factory=list)
+    """Questions that did not become queries: (question, reason, evidence)."""
+    failed: dict[str, Verdict] = field(default_factory=dict)
+    """Queries that a check by a model has failed, by query_id."""
 
 
 def write_groups(picture: PictureView, region: RegionView) -> list[WrittenGroup]:
@@ -35,12 +38,23 @@ def write_groups(picture: PictureView, region: RegionView) -> list[WrittenGroup]
     """
     drafts = {facet: draft for facet in WRITERS if (draft := WRITERS[facet](picture, region)) is not None}
     order = spread(drafts, region.row.region_id)
+    groups = begun_groups(picture, region, Provenance(annotator="templates", revision=VERSION))
+    for written in groups:
+        queries = written.group.queries
+        for draft in (drafts[facet] for facet in order):
+            if len(queries) < MOST and draft.facet not in {query.facet for query in queries}:
+                queries.append(generated(written.group.group_id, draft))
+    return groups
+
+
+def begun_groups(picture: PictureView, region: RegionView, provenance: Provenance) -> list[WrittenGroup]:
+    """A group for each original question of the region, which stands in it first, or one that is empty."""
     originals: list[QuestionAnswer | None] = list(region.row.original_questions) or [None]
-    return [_group(picture, region, original, [drafts[facet] for facet in order]) for original in originals]
+    return [_begun(picture, region, original, provenance) for original in originals]
 
 
-def _group(
-    picture: PictureView, region: RegionView, original: QuestionAnswer | None, drafts: list[Draft]
+def _begun(
+    picture: PictureView, region: RegionView, original: QuestionAnswer | None, provenance: Provenance
 ) -> WrittenGroup:
     identity = f"{region.row.region_id}\n{original.question if original else ''}\n{original.answer if original else ''}"
     group_id = _hash(identity)
@@ -52,24 +66,21 @@ def _group(
             image_id=region.row.image_id,
             reference=first.phrase if first else None,
             queries=[],
-            provenance=Provenance(annotator="templates", revision=VERSION),
+            provenance=provenance,
         )
     )
-    queries = written.group.queries
     if original is not None:
         facet = facet_of(original.question)
         if facet is None:
             reason = ("facet-unrecognised", "no rule knows the facet of this question")
             written.refused.append((original.question, *reason))
         else:
-            queries.append(_original(group_id, facet, original))
-    for draft in drafts:
-        if len(queries) < MOST and draft.facet not in {query.facet for query in queries}:
-            queries.append(_generated(group_id, draft))
+            written.group.queries.append(_original(group_id, facet, original))
     return written
 
 
-def _generated(group_id: str, draft: Draft) -> Query:
+def generated(group_id: str, draft: Draft) -> Query:
+    """A draft as a query of a group, its choices in seeded order."""
     identifier = _hash(f"{group_id}\n{draft.facet}\n{draft.wordings[0]}")
     choices = spread([draft.answer, *draft.wrong], identifier)
     return Query(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from slvr_data.errors import UsageError
 
 BoxFormat = Literal["auto", "pixels", "thousandths"]
 
@@ -45,6 +48,8 @@ class ServedConfig(BaseModel):
     """Seconds for one call."""
     connect_timeout: float = Field(5, gt=0)
     """Seconds for a connection."""
+    patience: float = Field(60, gt=0)
+    """Seconds without any reply from any server, before the run stops and leaves the rest unfinished."""
     max_concurrency: int = Field(512, ge=1)
     """Calls in flight at most, per server; below it the server's own queue decides."""
     affinity: bool = True
@@ -55,6 +60,17 @@ class ServedConfig(BaseModel):
     """Stop cleanly after so many calls of this run."""
     budget_tokens: int | None = Field(None, ge=1)
     """Stop cleanly after so many tokens of this run, prompts and replies."""
+
+    @field_validator("api_key_env", mode="before")
+    @classmethod
+    def _names_a_variable(cls, value: Any) -> Any:
+        """A key in place of its variable's name is a usual slip: no error repeats it, and no file gets to hold it."""
+        if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
+            raise UsageError(
+                "--api-key-env (api_key_env) takes the name of an environment variable, e.g. OPENAI_API_KEY, "
+                "and was given something else: put the key into a variable, and name that"
+            )
+        return value
 
     def affects_data(self) -> dict[str, Any]:
         """The settings that decide data."""

@@ -56,5 +56,9 @@ class UnfinishedError(SlvrError):
     exit_code = 3
 
 
+class BudgetError(UnfinishedError):
+    """The budget of calls or tokens of this run is spent: nothing more is asked (exit code 3)."""
+
+
 class ServerError(RunError):
     """The server is plainly wrong (key, model, no vision, dead): going on would be of no use (exit code 1)."""

@@ -104,7 +104,7 @@ def test_from_a_folder_with_packages_of_our_names(tmp_path: Path) -> None:
     assert "regions published" in command("slvr-data", *arguments, cwd=here)
     assert "sound" in command("slvr-data", "validate", "set", cwd=here)
     assert "slvr-bench will bring" in command("slvr-bench", "--help", cwd=here)
-    assert "slvr-train will bring" in command("slvr-train", "--help", cwd=here)
+    assert "Train models that write latents" in command("slvr-train", "--help", cwd=here)
 
 
 @pytest.mark.parametrize(
@@ -125,11 +125,10 @@ def test_folders_of_our_names_that_are_no_packages_do_not_shadow(tmp_path: Path)
     assert "slvr-bench" in command("slvr-bench", "--help", PYTHONPATH=str(tmp_path))
 
 
-@pytest.mark.parametrize(("name", "topic"), [("slvr-train", "M-GRPO"), ("slvr-bench", "SV-QA")])
-def test_what_is_coming_is_said(name: str, topic: str) -> None:
-    assert topic in command(name, "--help")
-    assert topic in command(name, "run", "--model", "x", code=2)
-    assert topic in command(name, code=2)
+def test_what_is_coming_is_said() -> None:
+    assert "SV-QA" in command("slvr-bench", "--help")
+    assert "SV-QA" in command("slvr-bench", "run", "--model", "x", code=2)
+    assert "SV-QA" in command("slvr-bench", code=2)
 
 
 def test_output_that_is_cut_off_is_no_error(tmp_path: Path) -> None:

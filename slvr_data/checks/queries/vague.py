@@ -12,6 +12,8 @@ from slvr_data.schema import Query, Verdict
 NAME = "vague"
 _NOUNS = "|".join(sorted(word for word in VAGUE_NOUNS if word not in ("it", "this", "that", "one", "part", "things")))
 _REFERENCE = re.compile(rf"\b(?:the|this|that|some) (?:{_NOUNS})\b(?!s)", re.I)
+_ASKED = re.compile(r"\bthe shape of\b", re.I)
+"""Asks for a shape, and calls nothing so."""
 _PRONOUN = re.compile(r"^(?:what|which|where|how|who)\b[^,]*\b(?:is|are|does|do|of) (?:it|this|that)\b[^a-z]*$", re.I)
 
 
@@ -26,7 +28,7 @@ def check_vague(checked: CheckedGroup, query: Query) -> Verdict:
     if query.origin == "source":
         return passed(NAME)
     for text in wordings(query):
-        found = _REFERENCE.search(text) or _PRONOUN.search(text)
+        found = _REFERENCE.search(_ASKED.sub("", text)) or _PRONOUN.search(text)
         if found and not (label and label in found.group().lower()):
             return failed(NAME, "reference-vague", f"{found.group()!r} names nothing")
     return passed(NAME)

@@ -10,9 +10,9 @@ from types import ModuleType
 import pytest
 
 from slvr_data import geometry
+from slvr_data.colors import CONFUSED
 from slvr_data.injector import CLASSES, PROFILE_KINDS, QUERY_KINDS, SHARES, Surroundings, corrupt_profile, corrupt_query
 from slvr_data.injector.measure import SoundPicture, measure_profiles, measure_queries, surroundings
-from slvr_data.injector.profiles import CONFUSED
 from slvr_data.queries.generate import write_groups
 
 PER_CLASS = 60

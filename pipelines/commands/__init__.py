@@ -1,0 +1,1 @@
+"""The commands of `slvr-data`, by theme. Imports of weight happen inside them: `--help` must be instant."""

@@ -1,0 +1,114 @@
+"""Commands on a published set and its form: `publish`, `attach`, `validate`, `convert`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.commands.options import Folder
+
+
+def publish(
+    folder: Folder,
+    pictures: Annotated[
+        str | None, typer.Option(help="embed: ship the pictures; reference: only sha256, size and path.")
+    ] = None,
+    embed: Annotated[
+        bool | None,
+        typer.Option("--embed/--no-embed", help="Give every attribute row its picture (for the Hub's viewer)."),
+    ] = None,
+    crops: Annotated[bool | None, typer.Option("--crops/--no-crops", help="Publish the crops as a config too.")] = None,
+    licenses: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Keep only pictures under this licence; may be repeated; 'all' keeps all."),
+    ] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Publish into this new folder, without working files; DIR stays as it is."),
+    ] = None,
+) -> None:
+    """Publish the set again in another form; the form is remembered."""
+    from pipelines.report import print_accounts
+    from pipelines.republish import republish
+
+    print_accounts(republish(folder, {"pictures": pictures, "embed": embed, "crops": crops, "licenses": licenses}, to))
+
+
+def attach(
+    folder: Folder,
+    images: Annotated[
+        Path | None, typer.Option(metavar="ROOT", help="Root of the pictures (not needed for scenes).")
+    ] = None,
+    follow_links: Annotated[bool, typer.Option("--follow-links", help="Read pictures through symbolic links.")] = False,
+) -> None:
+    """Restore the pictures of a set published by reference, each checked byte for byte."""
+    from pipelines.attach import attach as run
+
+    restored, problems = run(folder, images, follow_links)
+    print(f"{restored} pictures restored, {len(problems)} missing or different")
+    for path, problem in problems[:20]:
+        print(f"  {path}: {problem}", file=sys.stderr)
+    if len(problems) > 20:
+        print(f"  ... and {len(problems) - 20} more", file=sys.stderr)
+    if problems:
+        sys.exit(1)
+
+
+def validate(folder: Folder) -> None:
+    """Verify everything a published set says of itself; exit code 1 on any breach."""
+    from slvr_data.validate import validate as run
+
+    breaches, checked = run(folder)
+    for breach in breaches:
+        print(breach, file=sys.stderr)
+    print(f"{folder}: " + ", ".join(f"{count} {what}" for what, count in checked.items()))
+    print("sound" if not breaches else f"{len(breaches)} breaches")
+    if breaches:
+        sys.exit(1)
+
+
+def convert(
+    source: Annotated[
+        Path, typer.Argument(metavar="DIR|FILE", help="A published set (with --to), or a file (with --from).")
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The file to write.")],
+    to: Annotated[
+        str | None, typer.Option(metavar="FORM", help="slvr-stage1, slvr-stage2, lvr or llava, from a set.")
+    ] = None,
+    origin: Annotated[
+        str | None, typer.Option("--from", metavar="FORM", help="The same, to rows of the source jsonl.")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Of the set: train (default), validation, test or all.", show_default=False)
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(metavar="ROOT", help="With --to: where to write the pictures. With --from: where they are."),
+    ] = None,
+    follow_links: Annotated[bool, typer.Option("--follow-links", help="Read pictures through symbolic links.")] = False,
+) -> None:
+    """Turn a set into a training file of another form, or such a file into rows of the source jsonl.
+
+    What cannot be carried over is listed, with its reason, in FILE.rejected.jsonl.
+    """
+    from slvr_data.errors import UsageError
+
+    if (to is None) == (origin is None):
+        raise UsageError("give one of --to FORM (from a set) and --from FORM (from a file)")
+    if to is not None:
+        from pipelines.export import export
+
+        account = export(source, to, out, split or "train", images)
+    else:
+        from pipelines.convert import convert as run
+
+        if split is not None:
+            raise UsageError("--split chooses part of a set: it does not go with --from")
+        account = run(source, str(origin), out, images, follow_links)
+    print(f"{account.what}: {account.read:,} = kept {account.kept:,} + rejected {account.rejected:,}")
+    for reason, count in sorted(account.reasons.items()):
+        print(f"  {reason}: {count:,}")
+    print(f"{account.written:,} records in {account.out}; rejections in {account.rejected_to}")

@@ -1,0 +1,187 @@
+"""The driver of served builds: one process asks the model, a pool of others does the picture work.
+
+A shard goes through three steps: `prepare` (in the pool: crop, and encode what is sent), asking (here, all shards
+at once on one event loop), `finish` (in the pool: check and commit). Shards are taken in as the server has room,
+so that its queue is never empty and memory stays flat.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Iterator
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from pipelines.engines.local import LocalEngine, worker_died
+from pipelines.tasks import Prepared, ShardReport, ToAsk
+from slvr_data.annotators.base import Unfinished
+from slvr_data.requests.client import Client
+
+MOST_HELD = 192 << 20
+"""Bytes of encoded pictures in memory, about; another shard waits until some are done with."""
+_TICK = 0.05
+"""Seconds after which the driver looks again whether the server has room."""
+
+_VARYING = re.compile(r"[\w-]*\d[\w-]*")
+"""A number, or an id: a word with a digit in it."""
+_REASON_CHARACTERS = 80
+
+
+class Task(Protocol):
+    """A shard."""
+
+    @property
+    def pictures(self) -> list[Any]:
+        """Its pictures."""
+        ...
+
+
+@dataclass(frozen=True)
+class Work:
+    """What differs between asking for profiles and asking for questions."""
+
+    prepare: str
+    """Method of `Worker`: task -> `Prepared`."""
+    finish: str
+    """Method of `Worker`: task, `Prepared.carried`, rows by picture -> `ShardReport`; it leaves out pictures
+    that have no rows."""
+    ask: Callable[[ToAsk], Awaitable[list[Any]]]
+    """What came of each of the picture's regions: a row, or `Unfinished`."""
+
+
+@dataclass
+class Left:
+    """What was left open, and why."""
+
+    pictures: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    """Why, by how many regions; what differs from region to region (numbers, ids) is left out."""
+    stopped: str = ""
+    """Why no more was asked, where the whole run ended early."""
+
+    examples: dict[str, str] = field(default_factory=dict)
+    """The first of each reason, in full."""
+
+    def note(self, evidence: str) -> None:
+        """Count a region that was left open."""
+        reason = _VARYING.sub("#", evidence)[:_REASON_CHARACTERS]
+        self.reasons[reason] += 1
+        self.examples.setdefault(reason, evidence)
+
+    def why(self) -> str:
+        """What ended the run, or an example of the most frequent reason."""
+        if self.stopped:
+            return self.stopped
+        return self.examples[max(self.reasons, key=lambda reason: self.reasons[reason])] if self.reasons else ""
+
+
+class Driver:
+    """Carries shards through `Work`; `left` tells what is open at the end."""
+
+    def __init__(
+        self,
+        engine: LocalEngine,
+        client: Client,
+        work: Work,
+        done: Callable[[ShardReport], None],
+        tick: Callable[[], None],
+    ) -> None:
+        """`done` is told of each finished shard; `tick` is called often, to keep what is shown up to date."""
+        self._engine, self._client, self._work, self._done, self._tick = engine, client, work, done, tick
+        self.left = Left()
+        self._held = self._in_pool = self._unasked = 0
+
+    async def run(self, shards: Iterator[Task]) -> None:
+        """All shards, until they end or the client says that going on is of no use.
+
+        Raises:
+            ServerError: the server is plainly wrong.
+            RunError: a worker died, or raised it.
+        """
+        running: set[asyncio.Task[None]] = set()
+        more = True
+        try:
+            while True:
+                while more and self._wanted(len(running)):
+                    task = next(shards, None)
+                    more = task is not None
+                    if task is not None:
+                        self._unasked += 1
+                        running.add(asyncio.create_task(self._shard(task)))
+                        await asyncio.sleep(0)
+                if not running:
+                    return
+                ended, running = await asyncio.wait(running, timeout=_TICK, return_when=asyncio.FIRST_COMPLETED)
+                errors = [error for shard in ended if (error := shard.exception()) is not None]
+                if errors:
+                    raise errors[0]
+                self._tick()
+        except BrokenProcessPool:
+            raise worker_died() from None
+        finally:
+            await _stopped(running)
+
+    def _wanted(self, running: int) -> bool:
+        """Whether to take in another shard: a few are prepared ahead, and no more than memory holds."""
+        if self._client.stopped is not None:
+            return False
+        return not running or (
+            self._unasked < self._engine.workers + 1
+            and self._in_pool < 2 * self._engine.workers
+            and self._held < MOST_HELD
+        )
+
+    async def _shard(self, task: Task) -> None:
+        try:
+            prepared: Prepared = await self._pooled(self._work.prepare, task)
+            self._held += sum(picture.size for picture in prepared.pictures)
+            while self._client.room <= 0 and self._client.stopped is None:
+                await asyncio.sleep(_TICK)
+        finally:
+            self._unasked -= 1
+        carried, seconds = prepared.carried, prepared.cpu_seconds
+        pictures = [asyncio.create_task(self._picture(picture)) for picture in prepared.pictures]
+        del prepared
+        try:
+            answered = await asyncio.gather(*pictures)
+        except BaseException:
+            await _stopped(pictures)
+            raise
+        del pictures
+        rows = {key: found for key, found in answered if found is not None}
+        report: ShardReport = await self._pooled(self._work.finish, task, carried, rows)
+        for stage, spent in seconds.items():
+            report.cpu_seconds[stage] = report.cpu_seconds.get(stage, 0) + spent
+        self._done(report)
+
+    async def _picture(self, picture: ToAsk) -> tuple[str, list[Any] | None]:
+        """(key, rows), without rows for a picture that is not finished."""
+        try:
+            rows = await self._work.ask(picture)
+        finally:
+            self._held -= picture.size
+            picture.asked = None
+        late = [row.evidence for row in rows if isinstance(row, Unfinished)]
+        if not late:
+            return picture.key, rows
+        self.left.pictures += 1
+        for evidence in late:
+            self.left.note(evidence)
+        return picture.key, None
+
+    async def _pooled(self, method: str, *arguments: Any) -> Any:
+        self._in_pool += 1
+        try:
+            return await asyncio.wrap_future(self._engine.submit(method, *arguments))
+        finally:
+            self._in_pool -= 1
+
+
+async def _stopped(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Cancel tasks and wait until they have ended, whatever they ended with."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

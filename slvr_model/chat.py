@@ -1,0 +1,193 @@
+"""One question about one picture: the answer, where its visual latents look, and what its semantic latent says."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from slvr_data import geometry
+from slvr_data.colors import COLORS
+from slvr_data.embeddings import local_embedding
+from slvr_data.errors import UsageError
+from slvr_data.files import disk_errors
+from slvr_data.images import PictureError, decoded
+from slvr_data.schema import Appearance, AttributeProfile, Peers, Spatial
+from slvr_data.sources.scenes.forms import SHAPES
+from slvr_model.batches import collate
+from slvr_model.decoding import decode
+from slvr_model.modeling import SlvrModel
+from slvr_model.regions import box_tokens, pooled
+from slvr_model.rows import rows_of
+from slvr_model.tiny import StillProcessor, answer_of
+
+Box = tuple[float, float, float, float]
+FIELDS: dict[str, dict[str, AttributeProfile]] = {
+    "entity": {word: AttributeProfile(appearance=Appearance(entity=word)) for word in SHAPES},
+    "color": {word: AttributeProfile(appearance=Appearance(colors=[word])) for word in COLORS},
+    "size": {word: AttributeProfile(appearance=Appearance(size=word)) for word in geometry.SIZES},
+    "position": {word: AttributeProfile(spatial=Spatial(position=word)) for word in geometry.POSITIONS},
+    "count": {str(n): AttributeProfile(peers=Peers(same_label_count=n)) for n in range(1, 9)},
+}
+"""Attribute -> value -> a profile that says this alone: what a semantic latent is read by."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the model said and thought."""
+
+    question: str
+    answer: str
+    grid: tuple[int, int]
+    """Rows and columns of visual tokens."""
+    heat_KG: Tensor
+    """Cosine of each visual latent with each visual token of the picture, both standardised, row-major."""
+    attributes: dict[str, list[tuple[str, float]]]
+    """Attribute -> its values with their cosines, the nearest first; empty without a semantic latent."""
+
+
+def read_picture(path: Path) -> Image.Image:
+    """The picture in a file, mode RGB.
+
+    Raises:
+        UsageError: it is missing or no picture.
+    """
+    try:
+        return decoded(path.read_bytes())
+    except (PictureError, OSError) as error:
+        raise UsageError(f"--image {path}: {error}") from None
+
+
+def box_of(text: str) -> Box:
+    """A box "x1,y1,x2,y2" in pixels.
+
+    Raises:
+        UsageError: it is not four numbers.
+    """
+    try:
+        x1, y1, x2, y2 = (float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"--box {text}: give four numbers x1,y1,x2,y2 in pixels") from None
+    return x1, y1, x2, y2
+
+
+def asked(
+    model: SlvrModel, processor: StillProcessor, picture: Image.Image, question: str | None, box: Box | None = None
+) -> Reply:
+    """Ask the model; its reply opens with latents.
+
+    Args:
+        model: in eval mode.
+        processor: of the model.
+        picture: mode RGB.
+        question: None asks what is where the box is, or in the center.
+        box: its visual tokens take the place of the visual latents that the model writes itself.
+
+    Raises:
+        UsageError: the box is empty or outside of the picture.
+    """
+    place = geometry.position_of(box, *picture.size) if box else "center"
+    question = question or f"What can be seen at the {place} of the picture?"
+    content: Any = [{"type": "image"}, {"type": "text", "text": question}]
+    prompt = processor.apply_chat_template(
+        [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+    )
+    inputs = processor(text=[prompt], images=[picture], return_tensors="pt")
+    batch = collate(rows_of(inputs, model.layout, [picture.size]), model.layout, side="left")
+    with torch.no_grad():
+        tokens_GD = model.encode(batch)
+        assert tokens_GD is not None
+        known_GD = model.latents.standardised(tokens_GD)
+        _, rows, columns = (int(n) for n in inputs["image_grid_thw"][0])
+        grid = rows // model.layout.merge, columns // model.layout.merge
+        edit = None if box is None else _Given(pooled(known_GD[box_tokens(box, picture.size, grid)], _slots(model)))
+        out = decode(model, batch, max_new_tokens=64, opening=True, edit=edit, visual_MD=tokens_GD)
+        latents_KD = out.latents.visual_TD
+        assert latents_KD is not None
+        heat_KG = functional.cosine_similarity(latents_KD[:, None], known_GD[None], dim=-1)
+    answer = answer_of(processor.tokenizer, out.replies()[0])
+    return Reply(question, answer, grid, heat_KG, attributes_of(out.latents.semantic_SE))
+
+
+def _slots(model: SlvrModel) -> int:
+    return model.latent_config.visual_slots
+
+
+class _Given:
+    """Puts given visual latents into the slots, one after another."""
+
+    def __init__(self, latents_KD: Tensor) -> None:
+        self._left = list(latents_KD)
+
+    def __call__(self, kind: Literal["visual", "semantic"], rows: Tensor, latents: Tensor) -> Tensor:
+        return self._left.pop(0)[None].to(latents.dtype) if kind == "visual" and self._left else latents
+
+
+def attributes_of(semantic_SE: Tensor | None) -> dict[str, list[tuple[str, float]]]:
+    """Values of each attribute by the cosine of their local embedding with a semantic latent, the nearest first."""
+    if semantic_SE is None or len(semantic_SE) == 0:
+        return {}
+    latent_E, found = functional.normalize(semantic_SE[0].float(), dim=-1), {}
+    for name, values in FIELDS.items():
+        scored = [
+            (value, float(torch.from_numpy(local_embedding(profile, len(latent_E))).float() @ latent_E))
+            for value, profile in values.items()
+        ]
+        found[name] = sorted(scored, key=lambda pair: -pair[1])
+    return found
+
+
+def as_text(reply: Reply) -> str:
+    """The reply for a terminal."""
+    lines = [reply.question, f"  {reply.answer}"]
+    for slot, heat_G in enumerate(reply.heat_KG):
+        row, column = divmod(int(heat_G.argmax()), reply.grid[1])
+        lines.append(f"visual latent {slot + 1}: nearest token in row {row + 1}, column {column + 1} of {reply.grid}")
+    if reply.attributes:
+        read = (f"{name} {values[0][0]} ({values[0][1]:.2f})" for name, values in reply.attributes.items())
+        lines.append(f"semantic latent: {', '.join(read)}")
+    return "\n".join(lines)
+
+
+def write_page(path: Path, picture: Image.Image, reply: Reply) -> None:
+    """One self-contained page: a heat map over the picture for each visual latent, the semantic latent as a table."""
+    figures = "".join(
+        f"<figure><img src='{_shown(picture, heat_G.view(reply.grid))}' width=320>"
+        f"<figcaption>visual latent {slot + 1}</figcaption></figure>"
+        for slot, heat_G in enumerate(reply.heat_KG)
+    )
+    rows = "".join(
+        f"<tr><th>{html.escape(name)}</th>{_cells(values[:3])}</tr>" for name, values in reply.attributes.items()
+    )
+    page = (
+        "<!doctype html><html lang=en><meta charset=utf-8><title>slvr-train chat</title>"
+        "<style>body{font:16px/1.5 sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
+        "figure{display:inline-block;margin:0 1rem 1rem 0}img{image-rendering:pixelated}td,th{padding:.2rem .8rem;"
+        f"text-align:left}}</style><h1>{html.escape(reply.question)}</h1><p>{html.escape(reply.answer)}</p>{figures}"
+        f"<table><caption>Semantic latent: nearest attribute embeddings (cosine)</caption>{rows}</table></html>\n"
+    )
+    with disk_errors(f"writing {path}"):
+        path.write_text(page, encoding="utf-8")
+
+
+def _cells(values: Sequence[tuple[str, float]]) -> str:
+    return "".join(f"<td>{html.escape(value)} {score:.2f}</td>" for value, score in values)
+
+
+def _shown(picture: Image.Image, heat_HW: Tensor) -> str:
+    """The picture, dark where a latent is unlike its tokens, as a data URL."""
+    scaled_HW = (heat_HW - heat_HW.min()) / (heat_HW.max() - heat_HW.min()).clamp_min(1e-6)
+    mask = Image.fromarray((scaled_HW * 255).to(torch.uint8).numpy()).resize(picture.size, Image.Resampling.NEAREST)
+    dark: Any = Image.new("RGB", picture.size, (20, 20, 60))
+    out = io.BytesIO()
+    Image.composite(picture, Image.blend(picture, dark, 0.75), mask).save(out, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}"

@@ -1,0 +1,1 @@
+"""Trainings from beginning to end: which stages, with which settings."""

@@ -1,0 +1,100 @@
+"""A sample -> a row to train on or to decode: the chat form of any Qwen2.5-VL, latents of its region, its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from slvr_data.errors import UsageError
+from slvr_model.batches import Batch, collate
+from slvr_model.data import Accounts, Sample, Unusable
+from slvr_model.prompts import LETTERS, question_text
+from slvr_model.rows import Block, Layout, Row, rows_of
+
+
+class SampleRows:
+    """Makes rows of samples for one model.
+
+    Args:
+        processor: of the model; its chat template has a place for a picture.
+        layout: of the model (`SlvrModel.layout`).
+    """
+
+    def __init__(self, processor: Any, layout: Layout) -> None:
+        self.processor, self.layout = processor, layout
+
+    def row(self, sample: Sample, *, wording: int = 0, lettered: bool = False, latents: bool = True) -> Row:
+        """The question with its reply: latents of the region where asked for, then the answer or its letter.
+
+        Raises:
+            Unusable: the row is longer than the model's limit, or the region's embedding is missing or of another size.
+        """
+        choices = sample.choices if lettered else ()
+        answer = LETTERS[choices.index(sample.answer)] if choices else sample.answer
+        tokenizer = self.processor.tokenizer
+        ids = (*tokenizer(answer, add_special_tokens=False).input_ids, tokenizer.eos_token_id)
+        asked = self.asked(sample, wording=wording, lettered=lettered)
+        block = Block((), ids)
+        if latents:
+            config = self.layout.latents
+            opening = config.tokens.reply(config.visual_slots, bool(config.semantic_dim))
+            block = Block((), (*opening, *ids), (sample.box,), semantics_SE=self._semantics(sample))
+        length = len(asked.prefix) + len(block.reply)
+        if length > self.layout.limit:
+            raise Unusable("prompt-too-long", f"{length} positions, the model takes {self.layout.limit}")
+        return replace(asked, blocks=(block,))
+
+    def asked(self, sample: Sample, *, wording: int = 0, lettered: bool = False) -> Row:
+        """The question alone, to be decoded.
+
+        Raises:
+            Unusable: the picture's sides are too unlike for the processor.
+        """
+        text = question_text(sample.wordings[wording], sample.choices if lettered else ())
+        content = [{"type": "image"}, {"type": "text", "text": text}]
+        prompt = self.processor.apply_chat_template(
+            [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+        )
+        try:
+            inputs = self.processor(text=[prompt], images=[sample.picture], return_tensors="pt")
+        except ValueError as error:
+            raise Unusable("picture-shape", str(error)) from None
+        return rows_of(inputs, self.layout, [sample.picture.size])[0]
+
+    def _semantics(self, sample: Sample) -> Tensor | None:
+        config = self.layout.latents
+        if not config.semantic_dim:
+            return None
+        wanted = config.target_dim or config.semantic_dim
+        if sample.embedding is None or sample.embedding.shape != (wanted,):
+            found = "none" if sample.embedding is None else f"{len(sample.embedding)} numbers"
+            raise Unusable("embedding-size", f"{found} where the model expects {wanted}")
+        return torch.from_numpy(sample.embedding)[None]
+
+
+def batches(
+    samples: Iterable[Sample], rows: SampleRows, size: int, accounts: Accounts, *, latents: bool = True
+) -> Iterator[Batch]:
+    """Batches of `size` rows in the order of the samples; what cannot become a row is counted in `accounts`.
+
+    Raises:
+        RunError: more than the error budget cannot be used.
+        UsageError: `size` is not positive.
+    """
+    if size < 1:
+        raise UsageError(f"a batch of {size} rows: at least 1 is needed")
+    ready: list[Row] = []
+    for sample in samples:
+        try:
+            ready.append(rows.row(sample, latents=latents))
+        except Unusable as fault:
+            accounts.count(f"query {sample.query_id} of region {sample.region_id}", fault)
+        if len(ready) == size:
+            yield collate(ready, rows.layout)
+            ready = []
+    if ready:
+        yield collate(ready, rows.layout)

@@ -1,0 +1,66 @@
+"""Builds by a served model: a stub that knows the scenes, and the command that asks it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from tests.servers.running import RunningStub, running_stub
+
+MODEL = "stub-vl"
+KEY = "sk-never-to-be-seen-1f9c27"
+SCENES = 64
+
+
+@contextmanager
+def scenes_stub(scenes: int = SCENES, **options: Any) -> Iterator[RunningStub]:
+    """A stub that knows the first scenes, drawn and ready; it wants `KEY`."""
+    with running_stub(**({"scenes": f"easy:{scenes}", "service_ms": 20, "api_key": KEY} | options)) as stub:
+        stub.wait_drawn()
+        yield stub
+
+
+def build(stub: RunningStub | str, out: Path, *more: object, scenes: int = SCENES, workers: int = 2) -> list[object]:
+    """Arguments of `build-attributes` over the scenes."""
+    url = stub if isinstance(stub, str) else stub.base_url
+    where = ["--annotator", "served", "--base-url", url, "--model", MODEL, "--api-key-env", "STUB_KEY"]
+    return ["build-attributes", "scenes", "--limit", scenes, *where, "--workers", workers, "--out", out, *more]
+
+
+def ask(stub: RunningStub, out: Path, *more: object) -> list[object]:
+    """Arguments of `build-multiquery` over a set."""
+    where = ["--annotator", "served", "--base-url", stub.base_url, "--model", MODEL, "--api-key-env", "STUB_KEY"]
+    return ["build-multiquery", out, *where, "--workers", 2, *more]
+
+
+def calls(stub: RunningStub) -> list[dict[str, Any]]:
+    """Every call that the stub has ended, in order: body, name, status, fault, began, at."""
+    lines = stub.log_file.read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def answered(stub: RunningStub, *names: str) -> int:
+    """Calls for profiles and questions that had a sound reply."""
+    wanted = names or ("region_profile", "region_questions")
+    return sum(c["name"] in wanted and c["status"] == 200 and c["fault"] in (None, "slow") for c in calls(stub))
+
+
+def accounts(out: Path) -> dict[str, int]:
+    """Of the manifest."""
+    found: dict[str, int] = json.loads((out / "manifest.json").read_bytes())["accounts"]
+    return found
+
+
+def profiled(out: Path) -> dict[str, str]:
+    """picture key -> shard of the stage `attributes`; a picture stands in one shard alone."""
+    found: dict[str, str] = {}
+    for path in sorted((out / ".work/attributes").glob("[0-9a-f]*/pictures.parquet")):
+        for key in pq.read_table(path)["picture_key"].to_pylist():
+            assert key not in found, f"{key} is in {found[key]} and {path.parent.name}"
+            found[key] = path.parent.name
+    return found

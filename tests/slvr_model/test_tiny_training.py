@@ -1,0 +1,220 @@
+"""Training of the embedded model: packing is exact, runs resume to the bit, samples can be learnt by heart."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from slvr_data.errors import RunError, UsageError
+from slvr_model.examination import examine_decoded, rows_to_ask
+from slvr_model.lessons import Lesson, kept_lessons, lessons
+from slvr_model.muon import orthogonal
+from slvr_model.packing import read_pictures, states_of
+from slvr_model.teaching import Settings, Teacher, cell_labels, examine, loss_of
+from slvr_model.tiny import new_tiny
+from slvr_model.tiny_training import Run, rate_at, table_of
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def few() -> list[Lesson]:
+    return list(lessons("easy", 5, 12))
+
+
+def test_a_packed_block_is_what_the_same_question_alone_is(few: list[Lesson]) -> None:
+    """Against the public forward pass over picture and question as the processor prepares them."""
+    from PIL import Image
+
+    model, processor = new_tiny(1)
+    teacher = Teacher(processor.tokenizer, Settings())
+    rows = [
+        [teacher.asked(q, q.wordings[0], q.choices if i % 2 else ()) for i, q in enumerate(few[n].things[0].questions)]
+        for n in (0, 1)
+    ]
+    batch = teacher.packed(few[:2], rows)
+    with torch.no_grad():
+        seen = read_pictures(model, batch, teacher.image)
+        states = {}
+        for part in batch.parts:
+            logits_SV = model.lm_head(states_of(model, batch, seen, part)[0])
+            for number in set(part.number_S.tolist()):
+                states[number] = logits_SV[part.number_S == number]
+        blocks = [(n, block) for n in (0, 1) for block in rows[n]]
+        for number, (picture, block) in enumerate(blocks):
+            text = processor.tokenizer.decode(teacher.prefix[:2]) + "<|vision_start|><|image_pad|><|vision_end|>"
+            inputs = processor(text=[text], images=[Image.fromarray(few[picture].picture)], return_tensors="pt")
+            inputs = processor(
+                text=[text.replace(" user", "user") + processor.tokenizer.decode([*block.prompt, *block.reply])],
+                images=[Image.fromarray(few[picture].picture)],
+                return_tensors="pt",
+            )
+            assert inputs["input_ids"][0].tolist() == [*teacher.prefix, *block.prompt, *block.reply]
+            alone_LV = model(**inputs).logits[0]
+            first = len(teacher.prefix) + len(block.prompt) - 1
+            expected = alone_LV[first : first + len(block.reply)]
+            torch.testing.assert_close(states[number], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_what_a_step_shows_depends_on_seed_and_step_alone(few: list[Lesson]) -> None:
+    _, processor = new_tiny(0)
+
+    def ids(seed: int, step: int) -> list[list[int]]:
+        teacher = Teacher(processor.tokenizer, Settings(pictures=4, seed=seed))
+        return [row for part in teacher.batch(few, step).parts for row in part.ids_RL.tolist()]
+
+    assert ids(0, 7) == ids(0, 7)
+    assert ids(0, 7) != ids(0, 8)
+    assert ids(0, 7) != ids(1, 7)
+
+
+def test_choices_come_in_random_order_and_the_letter_follows(few: list[Lesson]) -> None:
+    _, processor = new_tiny(0)
+    teacher = Teacher(processor.tokenizer, Settings())
+    dice = np.random.default_rng(0)
+    letters = set()
+    for _ in range(20):
+        for _, question, _, choices in teacher.chosen(few[0], 1.0, dice):
+            assert sorted(choices) == sorted(question.choices)
+            letter = teacher.reply_of(question, choices)
+            assert choices["ABCD".index(letter)] == question.answer
+            letters.add(letter)
+    assert letters == set("ABCD")
+
+
+def test_labels_name_the_thing_under_a_token(few: list[Lesson]) -> None:
+    labels = cell_labels(few[0]).reshape(5, 8, 8)
+    for thing in few[0].things:
+        x, y = (int((thing.box[i] + thing.box[i + 2]) / 2 // 8) for i in (0, 1))
+        from slvr_data.sources.scenes.forms import PLAIN
+
+        assert labels[0, y, x] == PLAIN.index(thing.profile.appearance.entity)
+    assert ((labels[0] == 6) == (labels[1] == -100)).all()
+
+
+def test_lessons_come_back_from_disk_and_have_one_hash(tmp_path: Path) -> None:
+    made, digest = kept_lessons(tmp_path, "easy", 3, 5)
+    again, same = kept_lessons(tmp_path, "easy", 3, 5)
+    fresh = list(lessons("easy", 3, 5))
+    assert digest == same
+    for one, two, three in zip(made, again, fresh, strict=True):
+        assert one.things == two.things == three.things
+        assert (one.picture == two.picture).all() and (one.picture == three.picture).all()
+
+
+def test_orthogonal_keeps_directions_and_evens_lengths() -> None:
+    generator = torch.Generator().manual_seed(0)
+    matrices = torch.randn(3, 24, 40, generator=generator)
+    values = torch.linalg.svdvals(orthogonal(matrices))
+    assert float(values.min()) > 0.6 and float(values.max()) < 1.3
+    torch.testing.assert_close(orthogonal(matrices.mT), orthogonal(matrices).mT, atol=1e-5, rtol=0)
+
+
+def test_rates_rise_stay_and_fall() -> None:
+    settings = Settings(steps=1000, warmup=50, decay=0.3)
+    assert rate_at(0, settings) == pytest.approx(0.02)
+    assert rate_at(400, settings) == 1.0
+    assert rate_at(850, settings) == pytest.approx(0.5)
+    assert rate_at(999, settings) == pytest.approx(0.03)
+
+
+def test_examinations_agree_with_free_running_decoding(few: list[Lesson]) -> None:
+    """One forward pass finds exactly the questions that greedy decoding answers rightly."""
+    model, teacher, _ = by_heart(few[:2], steps=25)
+    _, processor = new_tiny(0)
+    for lettered in (False, True):
+        fast = examine(model, teacher, few[:2], lettered)
+        slow = examine_decoded(model, teacher, processor, few[:2], lettered=lettered, latents=False)
+        assert fast == slow
+    assert len(rows_to_ask(teacher, processor, few[0], False)) == sum(len(t.questions) for t in few[0].things)
+
+
+def by_heart(shown: list[Lesson], steps: int, folder: Path | None = None):  # type: ignore[no-untyped-def]
+    model, processor = new_tiny(0)
+    settings = Settings(
+        steps=steps, pictures=len(shown), questions=8, profiles=0, lettered=0.0, warmup=10, muon_lr=5e-3
+    )
+    teacher = Teacher(processor.tokenizer, settings)
+
+    def loss(step: int) -> torch.Tensor:
+        return loss_of(model, teacher.batch(shown, step), teacher, teacher.labels(shown, step))
+
+    import tempfile
+
+    run = Run(folder or Path(tempfile.mkdtemp()), model, loss, settings, {})
+    run.train(steps, save_every=1000, tell=lambda line: None)
+    return model.eval(), teacher, run
+
+
+@pytest.mark.slow
+def test_64_samples_are_learnt_by_heart_in_a_minute(few: list[Lesson]) -> None:
+    begun = time.process_time()
+    model, teacher, _ = by_heart(few[:7], steps=160)
+    scores = examine(model, teacher, few[:7], lettered=False)
+    right, asked = (sum(pair[i] for pair in scores.values()) for i in (0, 1))
+    assert asked >= 64
+    assert right / asked >= 0.95, table_of(scores)
+    assert time.process_time() - begun < 60
+
+
+SMALL = """
+import sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from slvr_model.lessons import lessons
+from slvr_model.teaching import Settings, Teacher, loss_of
+from slvr_model.tiny import new_tiny
+from slvr_model.tiny_training import Run
+model, processor = new_tiny(0)
+settings = Settings(steps=12, pictures=2, questions=4, profiles=1, warmup=2)
+teacher = Teacher(processor.tokenizer, settings)
+learnt = list(lessons("easy", 5, 12))
+def loss(step):
+    return loss_of(model, teacher.batch(learnt, step), teacher, teacher.labels(learnt, step))
+run = Run(Path(sys.argv[1]), model, loss, settings, {})
+run.train(12, save_every=3, tell=lambda line: print(line, flush=True))
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+    """SIGKILL after the second state was kept; then the same command again."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    command = [sys.executable, "-c", SMALL]
+    subprocess.run([*command, str(straight)], check=True, env=environment, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([*command, str(killed)], env=environment, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("step 6"):
+            break
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    subprocess.run([*command, str(killed)], check=True, env=environment, stdout=subprocess.DEVNULL)
+    assert (killed / "log.jsonl").read_bytes() == (straight / "log.jsonl").read_bytes()
+    one, two = (torch.load(folder / "state.pt", weights_only=True) for folder in (straight, killed))
+    assert one["step"] == two["step"] == 12
+    assert all(torch.equal(one["model"][name], two["model"][name]) for name in one["model"])
+    assert [json.loads(line)["step"] for line in (straight / "log.jsonl").read_text().splitlines()] == [3, 6, 9, 12]
+
+
+def test_a_folder_of_another_run_is_refused(few: list[Lesson], tmp_path: Path) -> None:
+    _, _, run = by_heart(few[:2], steps=1, folder=tmp_path)
+    with pytest.raises(UsageError, match="muon_lr"):
+        Run(tmp_path, run.model, run.loss, Settings(steps=1, muon_lr=1.0), {})
+    (tmp_path / "state.pt").write_bytes(b"no state")
+    with pytest.raises(RunError, match="cannot be read"):
+        Run(tmp_path, run.model, run.loss, run.settings, {})

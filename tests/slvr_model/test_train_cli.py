@@ -1,0 +1,77 @@
+"""`slvr-train`: help without torch, one line for what a user can meet."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from slvr_data.sources.scenes import scene
+
+COMMAND = str(Path(sys.executable).parent / "slvr-train")
+WITHOUT = """
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "transformers", "tokenizers"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Absent())
+import importlib.util
+found = importlib.util.find_spec
+hidden = ("torch", "transformers")
+importlib.util.find_spec = lambda name, package=None: None if name in hidden else found(name, package)
+sys.argv = ["slvr-train", *sys.argv[1:]]
+from slvr_data.console import train
+train()
+"""
+
+
+def trained(*arguments: str, code: int = 0, script: str | None = None) -> str:
+    command = [sys.executable, "-c", script] if script else [COMMAND]
+    done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=300)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout + done.stderr
+
+
+def test_help_is_instant_and_needs_no_torch() -> None:
+    begun = time.monotonic()
+    assert "tiny" in trained("--help")
+    assert time.monotonic() - begun < 5
+    assert "--lessons" in trained("tiny", "--help", script=WITHOUT)
+
+
+def test_without_torch_one_sentence_says_what_to_install(tmp_path: Path) -> None:
+    message = trained("tiny", str(tmp_path / "run"), code=2, script=WITHOUT)
+    assert message == "slvr-train: torch and transformers is missing: pip install 'slvr[train]'\n"
+    assert not (tmp_path / "run").exists()
+
+
+def test_wrong_options_are_one_line(tmp_path: Path) -> None:
+    (tmp_path / "no.png").write_bytes(b"no picture")
+    assert "no.png" in trained("chat", "slvr:tiny", "--image", str(tmp_path / "no.png"), code=2)
+    assert trained("tiny", "--seed", "x", "run", code=2).count("\n") == 1
+    assert "No such command" in trained("fly", code=2)
+
+
+@pytest.mark.slow
+def test_a_small_training_runs_to_its_checkpoint_and_again_changes_nothing(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    arguments = ["tiny", str(tmp_path / "run"), "--lessons", "64", "--scale", "0.002", "--held-out", "8"]
+    said = trained(*arguments)
+    for part in ("look    step 1", "plain   step 9", "own     step 1", "easy, latents, lettered", "full, plain, open"):
+        assert part in said
+    weights = (tmp_path / "run/checkpoint/model.safetensors").read_bytes()
+    trained(*arguments)
+    assert (tmp_path / "run/checkpoint/model.safetensors").read_bytes() == weights
+    assert "another run" in trained(*arguments, "--seed", "1", code=2)
+    scene("easy", 1, 0).picture.save(tmp_path / "scene.png")
+    asked = ["chat", str(tmp_path / "run/checkpoint"), "--image", str(tmp_path / "scene.png")]
+    answer = trained(*asked, "--box", "1,1,20,20", "--html", str(tmp_path / "answer.html"))
+    assert "What can be seen at the top left of the picture?" in answer and "semantic latent: entity" in answer
+    assert (tmp_path / "answer.html").read_text().count("data:image/png") == 2
+    assert "four numbers" in trained(*asked, "--box", "1,2", code=2)
+    assert "outside" in trained(*asked, "--box", "1,2,300,400", code=2)
