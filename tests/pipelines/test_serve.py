@@ -16,7 +16,7 @@ from pipelines.serve import Replica, base_urls, name_of, replicas, weights_gb
 from slvr_data.errors import UsageError
 from tests.builds import COMMAND
 
-FAKE = """#!{python}
+FAKE = """\
 import http.server, os, sys
 arguments = sys.argv
 port = int(arguments[arguments.index("--port") + 1])
@@ -106,7 +106,9 @@ def test_what_does_not_fit_is_said(model: str, gpus: int, changes: dict[str, obj
 @pytest.fixture
 def fake(tmp_path: Path) -> Path:
     path = tmp_path / "vllm"
-    path.write_text(FAKE.format(python=sys.executable))
+    code = tmp_path / "fake.py"
+    code.write_text(FAKE)
+    path.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(str(code))} "$@"\n')
     path.chmod(0o755)
     return path
 
