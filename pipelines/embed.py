@@ -127,7 +127,7 @@ def _ask(
         UsageError: a server is needed, and none is told.
         UnfinishedError: nothing is known of the model's vectors yet.
     """
-    from pipelines.serving import ledger_file
+    from pipelines.serving import ledger_file, stoppable
 
     served = told.served.model_copy(update={"model": name, "model_revision": revision})
     manifest = load_manifest(folder)
@@ -144,7 +144,7 @@ def _ask(
                     f"--base-url URL is missing: the set has texts without an embedding of {name} "
                     f"(--model {LOCAL} needs no server)"
                 )
-            asyncio.run(calls.run(first, texts, ledger_file(work), counting))
+            asyncio.run(stoppable(calls.run(first, texts, ledger_file(work), counting)))
     summary.seconds["embedding"] = time.time() - started
     summary.counts["texts embedded"] = calls.embedded
     left = f"{calls.left:,} texts have no embedding of {name} yet ({calls.why}): run the same command again to go on"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable, Iterator
+import signal
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,20 @@ def preflight(served: ServedConfig, work: Path, say: Callable[[str], None]) -> N
             await client.check()
 
     asyncio.run(look())
+
+
+async def stoppable(work: Coroutine[Any, Any, None]) -> None:
+    """Let SIGTERM end `work` as Ctrl-C does: cancelled where it waits, and not in the middle of anything."""
+    before = signal.getsignal(signal.SIGTERM)
+    loop, task = asyncio.get_running_loop(), asyncio.ensure_future(work)
+    loop.add_signal_handler(signal.SIGTERM, task.cancel)
+    try:
+        await task
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+        signal.signal(signal.SIGTERM, before)
 
 
 class Serving:
@@ -111,7 +126,7 @@ class Serving:
             return
         if not self._looked:
             preflight(self._served, self._work, self._progress.say)
-        asyncio.run(self._run(itertools.chain([first], shards), prepare, finish, asker, done))
+        asyncio.run(stoppable(self._run(itertools.chain([first], shards), prepare, finish, asker, done)))
 
     async def _run(
         self, shards: Iterator[Task], prepare: str, finish: str, asker: Asker, done: Callable[[ShardReport], None]

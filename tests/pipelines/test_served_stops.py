@@ -53,9 +53,10 @@ def slow(stub: RunningStub, clean: Path) -> Iterator[RunningStub]:
     stub.control(slots=16, service_ms=20, faults={})
 
 
-def stop(process: subprocess.Popen[str], number: int, group: bool) -> float:
-    """Send the signal, to the command or its whole group; when it was gone. Its workers end by themselves."""
+def stop(process: subprocess.Popen[str], number: int, group: bool) -> tuple[float, float]:
+    """Send the signal, to the command or its whole group; when, and when it was gone. Its workers end by themselves."""
     children = psutil.Process(process.pid).children(recursive=True)
+    sent = time.time()
     if group:
         os.killpg(process.pid, number)
     else:
@@ -66,10 +67,10 @@ def stop(process: subprocess.Popen[str], number: int, group: bool) -> float:
     for child in alive:
         child.kill()
     assert not alive, "workers outlive the command that started them"
-    return gone
+    return sent, gone
 
 
-def asked_again(stub: RunningStub, stopped_at: list[float], within: float = COMMITTED) -> list[str]:
+def asked_again(stub: RunningStub, stopped_at: list[tuple[float, float]], within: float = COMMITTED) -> list[str]:
     """Calls that were made after a sound reply to the same call had come, more than `within` s before each stop.
 
     What was in flight at a stop may be answered after it, to nobody.
@@ -78,7 +79,7 @@ def asked_again(stub: RunningStub, stopped_at: list[float], within: float = COMM
     again = []
     for call in sorted(calls(stub), key=lambda call: float(call["began"])):
         known = first.get(call["body"], float("inf"))
-        lost = any(at - within <= known <= at + IN_FLIGHT for at in stopped_at)
+        lost = any(sent - within <= known <= gone + IN_FLIGHT for sent, gone in stopped_at)
         if call["name"] in ("region_profile", "region_questions") and call["began"] > known and not lost:
             again.append(call["body"])
         if call["status"] == 200 and call["fault"] in (None, "slow"):
