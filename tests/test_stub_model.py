@@ -190,7 +190,7 @@ class _Nobody:
     """Is never asked: the request alone is wanted."""
 
     async def ask(self, request: Request[T]) -> Answer[T] | Refusal:
-        raise NotImplementedError
+        raise AssertionError("nobody is asked here")
 
 
 def test_a_blind_reader_says_what_the_question_tells(knowing: RunningStub) -> None:

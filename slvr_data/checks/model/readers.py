@@ -15,7 +15,7 @@ from slvr_data.checks.model.choices import SCHEMA_NAME, answer_schema, reader_of
 from slvr_data.prompts import Prompt, choices_text
 from slvr_data.queries.served import AskedRegion, QuestionsTask
 from slvr_data.requests.config import ServedConfig
-from slvr_data.requests.failures import ServerError
+from slvr_data.requests.failures import UnfinishedError
 from slvr_data.requests.messages import Message, Refusal, Request, Sampling, SentPicture
 from slvr_data.schema import Query
 
@@ -141,9 +141,9 @@ def shown(task: QuestionsTask, region: AskedRegion, served: ServedConfig) -> dic
 
 
 async def together(calls: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """All results, in order. Where some fail, the others still end first, and are stored; then the gravest is raised.
+    """All results, in order. Where some stay unfinished, the others still end first, and are stored.
 
-    `ServerError` and a cancellation stop the others.
+    Any other error, and a cancellation, stops the others.
     """
     tasks = [asyncio.ensure_future(call) for call in calls]
     try:
@@ -163,7 +163,5 @@ async def _until_one_stops_all(tasks: Sequence[asyncio.Future[Any]]) -> None:
     for done in asyncio.as_completed(tasks):
         try:
             await done
-        except ServerError:
-            raise
-        except Exception:
+        except UnfinishedError:  # raised by the caller, when all have ended
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from itertools import product
 
 import pytest
@@ -10,8 +11,8 @@ from pydantic import ValidationError
 from slvr_data.checks.model.choices import answer_schema, reader_of, rotated, whole_turns
 from slvr_data.checks.model.config import ModelChecksConfig
 from slvr_data.checks.model.questions import settled_above, settled_by_half
-from slvr_data.checks.model.readers import Tally
-from slvr_data.requests.failures import BadReplyError
+from slvr_data.checks.model.readers import Tally, together
+from slvr_data.requests.failures import BadReplyError, UnfinishedError
 
 
 def test_each_choice_stands_in_each_place_equally_often() -> None:
@@ -96,3 +97,24 @@ def test_wrong_settings_are_named() -> None:
         ModelChecksConfig(second_look_fields=["appearance.colour"])
     with pytest.raises(ValidationError):
         ModelChecksConfig(answer_temperature=0)
+
+
+def test_a_fault_is_not_hidden_behind_an_unfinished_call() -> None:
+    async def unfinished() -> int:
+        raise UnfinishedError("no reply")
+
+    async def wrong() -> int:
+        await asyncio.sleep(0.01)
+        raise KeyError("a fault of the program")
+
+    async def fine(ended: list[str]) -> int:
+        await asyncio.sleep(0.01)
+        ended.append("fine")
+        return 1
+
+    with pytest.raises(KeyError):
+        asyncio.run(together([unfinished(), wrong()]))
+    ended: list[str] = []
+    with pytest.raises(UnfinishedError):
+        asyncio.run(together([unfinished(), fine(ended)]))
+    assert ended == ["fine"]
