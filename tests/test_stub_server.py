@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from tests.builds import wait_for
 from tests.servers.calls import MODEL, ask, body, plain, post
 from tests.servers.faults import AFTER, BEFORE, KINDS, Faults, mixed
 from tests.servers.running import RunningStub, running_stub
@@ -121,27 +122,25 @@ def test_slots_bound_what_runs_and_the_rest_waits() -> None:
         with ThreadPoolExecutor(20) as pool:
             list(pool.map(lambda n: ask(stub, f"call {n}"), range(20)))
         seconds, log = time.monotonic() - started, stub.log()
-        assert 0.5 <= seconds < 0.9, "20 calls of 100 ms on 4 slots"
+        assert seconds >= 0.5, "20 calls of 100 ms on 4 slots"
         assert log["running"]["peak"] == 4 and log["waiting"]["peak"] >= 12 and log["answered"] == 20
-        stub.control(slots=20)
-        started = time.monotonic()
+        stub.control(slots=20, reset=True)
         with ThreadPoolExecutor(20) as pool:
             list(pool.map(lambda n: ask(stub, f"call {n}"), range(20)))
-        assert time.monotonic() - started < 0.4
+        assert stub.log()["running"]["peak"] > 4 and stub.log()["waiting"]["peak"] < 12
 
 
 def test_a_caller_who_leaves_gives_its_place_back() -> None:
-    with running_stub(model=MODEL, slots=1, service_ms=300) as stub:
+    with running_stub(model=MODEL, slots=1, service_ms=1500) as stub:
         leaving = [http.client.HTTPConnection("127.0.0.1", stub.port) for _ in range(5)]
         for n, connection in enumerate(leaving):
             connection.request("POST", "/v1/chat/completions", json.dumps(body(f"leaving {n}")))
-        time.sleep(0.1)
-        assert stub.log()["waiting"]["now"] == 4
+        wait_for(lambda: stub.log()["waiting"]["now"] == 4)
         for connection in leaving:
             connection.close()
         started = time.monotonic()
         ask(stub, "staying")
-        assert time.monotonic() - started < 0.6
+        assert time.monotonic() - started < 4 * 1.5, "the four that waited are not served"
         log = stub.log()
         assert log["statuses"] == {"aborted": 5, "200": 1} and log["running"]["now"] == log["waiting"]["now"] == 0
 

@@ -165,9 +165,9 @@ def test_retry_after_is_honoured_and_holds_no_slot(tmp_path: Path) -> None:
             await asyncio.sleep(0.3)
             assert client._pool.endpoints[0].gate.in_flight == 0
             await client.ask(asking(1))
-            assert time.monotonic() - started < 1.5, "another call goes on while the first one waits"
+            assert not first.done(), "another call goes on while the first one waits"
             await first
-            assert 2 <= time.monotonic() - started < 4
+            assert 2 <= time.monotonic() - started < 20
 
     run(work())
 

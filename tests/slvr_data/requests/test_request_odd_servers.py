@@ -43,7 +43,7 @@ def test_servers_that_go_silent_with_calls_in_flight_end_the_run_within_patience
             results = await asyncio.gather(*(client.ask(asking(n)) for n in range(1, 8)), return_exceptions=True)
             assert {type(result) for result in results} == {UnfinishedError}
             assert "no reply from any server" in str(results[0])
-            assert 1.4 < time.monotonic() - started < 5
+            assert 1 < time.monotonic() - started < 20, "the patience, and not the timeout"
             assert client._pool.endpoints[0].gate.open_calls == 0
             ledger = client._ledger.summary()["this_run"]["total"]
             assert ledger["calls"] == ledger["replies"] + ledger["failures"]["timeout"]
@@ -54,8 +54,8 @@ def test_servers_that_go_silent_with_calls_in_flight_end_the_run_within_patience
 def test_a_slow_first_reply_is_waited_for(tmp_path: Path) -> None:
     async def work() -> None:
         async with (
-            scripted(lambda number, body: asyncio.sleep(3, completion())) as server,
-            calling(tmp_path, server.url, patience=0.5, connect_timeout=0.5) as client,
+            scripted(lambda number, body: asyncio.sleep(4, completion())) as server,
+            calling(tmp_path, server.url, patience=1, connect_timeout=1.5) as client,
         ):
             assert isinstance(await client.ask(asking()), Answer)
             assert isinstance(await client.ask(asking(4)), Answer), "as slow as the first one, and no slower"
