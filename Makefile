@@ -5,12 +5,14 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 DEMO := build/demo
+BENCH := build/demo-bench
+ASKED := --variants paraphrase,evidence --limit 150
 export OMP_NUM_THREADS := 1
 
 .PHONY: demo test check fast vllm test-vllm clean help
 
 help:
-	@echo "make demo   set up, build a small SLV-Set from the embedded world, leave a page to look at"
+	@echo "make demo   set up, build a small SLV-Set from the embedded world and a benchmark of it, leave pages to look at"
 	@echo "make test   set up, check style and types, run all tests"
 	@echo "make fast   the tests alone, without the slow ones"
 	@echo "make check  style and types alone"
@@ -34,8 +36,14 @@ demo: .venv/ready
 	$(BIN)/slvr-data build-multiquery $(DEMO)
 	$(BIN)/slvr-data validate $(DEMO)
 	$(BIN)/slvr-data stats $(DEMO)
-	@echo "Open this page in a browser:"
+	$(BIN)/slvr-bench build $(DEMO) --out $(BENCH) --split all
+	$(BIN)/slvr-bench run --model random --data $(BENCH) $(ASKED)
+	$(BIN)/slvr-bench run --model blind --data $(BENCH) $(ASKED)
+	$(BIN)/slvr-bench run --model noisy-oracle:0.8,0.3 --data $(BENCH) $(ASKED)
+	$(BIN)/slvr-bench compare $(BENCH)/runs/blind $(BENCH)/runs/noisy-oracle-0.8-0.3
+	@echo "Open these pages in a browser: the set, and the report of three models without a network"
 	$(BIN)/slvr-data preview $(DEMO) --html $(DEMO)/.work/preview.html
+	$(BIN)/slvr-bench report $(BENCH)/runs/* --out $(BENCH)-report
 
 test: check
 	$(BIN)/python -m pytest -n 2 --dist worksteal

@@ -43,13 +43,3 @@ def _enter(package: str, command: str) -> None:
         )
         sys.exit(2)
     importlib.import_module(f"{package}.cli").main()
-
-
-def announce(command: str, what: str) -> None:
-    """Say what a command will bring: exit code 0 for --help, 2 for anything that asks for work."""
-    message = f"{command} will bring {what}. It is not part of this version; slvr-data is."
-    if set(sys.argv[1:]) & {"--help", "-h"}:
-        print(message)
-        return
-    print(message, file=sys.stderr)
-    sys.exit(2)

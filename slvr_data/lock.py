@@ -13,6 +13,9 @@ from types import TracebackType
 from slvr_data.errors import UsageError
 from slvr_data.files import disk_errors
 
+_READERS_SECONDS = 10.0
+"""How long a writer waits for readers who only ask who writes."""
+
 
 class Lock:
     """Held from `__enter__` to `__exit__`.
@@ -66,14 +69,25 @@ class Lock:
 
 
 def _locked(descriptor: int) -> bool:
-    """Take the kernel's lock; readers who ask for the holder have it for a moment, so ask a few times."""
-    for pause in (0.02, 0.05, 0.1, 0):
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except OSError:
-            time.sleep(pause)
-    return False
+    """Take the kernel's lock; readers who ask for the holder have it for a moment, and are waited for."""
+    writers, until = 0, time.monotonic() + _READERS_SECONDS
+    while not _taken(descriptor, fcntl.LOCK_EX):
+        if not _taken(descriptor, fcntl.LOCK_SH):
+            writers += 1
+        else:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # no writer has it
+        if writers == 4 or time.monotonic() > until:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def _taken(descriptor: int, kind: int) -> bool:
+    try:
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _holder(text: str) -> str:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import base64
-import html
-import io
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,11 +21,14 @@ from slvr_data.images import PictureError, decoded
 from slvr_data.schema import Appearance, AttributeProfile, Peers, Spatial
 from slvr_data.sources.scenes.forms import SHAPES
 from slvr_model.batches import collate
+from slvr_model.chat_page import page_of
 from slvr_model.decoding import decode
+from slvr_model.memory import memory
 from slvr_model.modeling import SlvrModel
 from slvr_model.regions import box_tokens, pooled
 from slvr_model.rows import rows_of
 from slvr_model.tiny import StillProcessor, answer_of
+from slvr_model.tokens import spelled
 
 Box = tuple[float, float, float, float]
 FIELDS: dict[str, dict[str, AttributeProfile]] = {
@@ -53,6 +53,8 @@ class Reply:
     """Cosine of each visual latent with each visual token of the picture, both standardised, row-major."""
     attributes: dict[str, list[tuple[str, float]]]
     """Attribute -> its values with their cosines, the nearest first; empty without a semantic latent."""
+    box: Box | None = None
+    """The region whose visual tokens were given as visual latents; None: the latents are the model's own."""
 
 
 def read_picture(path: Path) -> Image.Image:
@@ -75,11 +77,14 @@ def box_of(text: str) -> Box:
     """
     try:
         x1, y1, x2, y2 = (float(part) for part in text.split(","))
+        if not all(map(math.isfinite, (x1, y1, x2, y2))):
+            raise ValueError
     except ValueError:
         raise UsageError(f"--box {text}: give four numbers x1,y1,x2,y2 in pixels") from None
     return x1, y1, x2, y2
 
 
+@memory("answering", "the size of the picture")
 def asked(
     model: SlvrModel, processor: StillProcessor, picture: Image.Image, question: str | None, box: Box | None = None
 ) -> Reply:
@@ -93,15 +98,21 @@ def asked(
         box: its visual tokens take the place of the visual latents that the model writes itself.
 
     Raises:
-        UsageError: the box is empty or outside of the picture.
+        UsageError: the box is empty or outside of the picture, the picture's sides are too unlike, or the question
+            is too long or spells out special tokens.
     """
     place = geometry.position_of(box, *picture.size) if box else "center"
     question = question or f"What can be seen at the {place} of the picture?"
+    if found := spelled(processor.tokenizer, question):
+        raise UsageError(f"--question: {', '.join(found)} is a special token, which no text may spell")
     content: Any = [{"type": "image"}, {"type": "text", "text": question}]
     prompt = processor.apply_chat_template(
         [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
     )
-    inputs = processor(text=[prompt], images=[picture], return_tensors="pt")
+    try:
+        inputs = processor(text=[prompt], images=[picture], return_tensors="pt")
+    except ValueError as error:
+        raise UsageError(f"--image of {picture.width}x{picture.height} pixels: {error}") from None
     batch = collate(rows_of(inputs, model.layout, [picture.size]), model.layout, side="left")
     with torch.no_grad():
         tokens_GD = model.encode(batch)
@@ -115,7 +126,7 @@ def asked(
         assert latents_KD is not None
         heat_KG = functional.cosine_similarity(latents_KD[:, None], known_GD[None], dim=-1)
     answer = answer_of(processor.tokenizer, out.replies()[0])
-    return Reply(question, answer, grid, heat_KG, attributes_of(out.latents.semantic_SE))
+    return Reply(question, answer, grid, heat_KG, attributes_of(out.latents.semantic_SE), box)
 
 
 def _slots(model: SlvrModel) -> int:
@@ -160,34 +171,5 @@ def as_text(reply: Reply) -> str:
 
 def write_page(path: Path, picture: Image.Image, reply: Reply) -> None:
     """One self-contained page: a heat map over the picture for each visual latent, the semantic latent as a table."""
-    figures = "".join(
-        f"<figure><img src='{_shown(picture, heat_G.view(reply.grid))}' width=320>"
-        f"<figcaption>visual latent {slot + 1}</figcaption></figure>"
-        for slot, heat_G in enumerate(reply.heat_KG)
-    )
-    rows = "".join(
-        f"<tr><th>{html.escape(name)}</th>{_cells(values[:3])}</tr>" for name, values in reply.attributes.items()
-    )
-    page = (
-        "<!doctype html><html lang=en><meta charset=utf-8><title>slvr-train chat</title>"
-        "<style>body{font:16px/1.5 sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
-        "figure{display:inline-block;margin:0 1rem 1rem 0}img{image-rendering:pixelated}td,th{padding:.2rem .8rem;"
-        f"text-align:left}}</style><h1>{html.escape(reply.question)}</h1><p>{html.escape(reply.answer)}</p>{figures}"
-        f"<table><caption>Semantic latent: nearest attribute embeddings (cosine)</caption>{rows}</table></html>\n"
-    )
     with disk_errors(f"writing {path}"):
-        path.write_text(page, encoding="utf-8")
-
-
-def _cells(values: Sequence[tuple[str, float]]) -> str:
-    return "".join(f"<td>{html.escape(value)} {score:.2f}</td>" for value, score in values)
-
-
-def _shown(picture: Image.Image, heat_HW: Tensor) -> str:
-    """The picture, dark where a latent is unlike its tokens, as a data URL."""
-    scaled_HW = (heat_HW - heat_HW.min()) / (heat_HW.max() - heat_HW.min()).clamp_min(1e-6)
-    mask = Image.fromarray((scaled_HW * 255).to(torch.uint8).numpy()).resize(picture.size, Image.Resampling.NEAREST)
-    dark: Any = Image.new("RGB", picture.size, (20, 20, 60))
-    out = io.BytesIO()
-    Image.composite(picture, Image.blend(picture, dark, 0.75), mask).save(out, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}"
+        path.write_text(page_of(picture, reply), encoding="utf-8")

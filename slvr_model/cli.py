@@ -1,16 +1,16 @@
-"""The command `slvr-train`: its front, and how it ends. Everything heavy is imported inside the commands."""
+"""The command `slvr-train`: its front. Everything heavy is imported inside the commands."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from slvr_data.errors import SlvrError, UsageError
+from slvr_data import commandline
+from slvr_data.errors import UsageError
 
 app = typer.Typer(
     name="slvr-train",
@@ -21,8 +21,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-_STOPPED = "stopped; run the same command again to go on from the last state that was kept"
 
 
 @app.callback()
@@ -85,32 +83,9 @@ def _need_torch() -> None:
 
 def main() -> None:
     """Run the command; what a user can meet is one line, never a traceback."""
-    try:
-        code = app(standalone_mode=False)
-    except SlvrError as error:
-        _end(str(error), error.exit_code)
-    except (KeyboardInterrupt, typer.Abort):
-        _end(_STOPPED, 130)
-    except OSError as error:
-        _end(f"the file system refused: {error}", 1)
-    except MemoryError:
-        _end("out of memory: fewer --lessons, or fewer pictures per step", 1)
-    except Exception as error:
-        _end_known(error)
-        raise
-    sys.exit(code if isinstance(code, int) else 0)
-
-
-def _end_known(error: Exception) -> None:
-    """End with one line for wrong options; anything else is a fault of ours."""
-    message = getattr(error, "format_message", None)
-    if type(error).__name__ == "NoArgsIsHelpError":
-        print(message() if message else error)
-        sys.exit(2)
-    if message is not None:
-        _end(f"{message()} (see --help)", 2)
-
-
-def _end(message: str, code: int) -> None:
-    print(f"slvr-train: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(code)
+    commandline.run(
+        "slvr-train",
+        app,
+        stopped="stopped; run the same command again to go on from the last state that was kept",
+        memory="out of memory: fewer --lessons, or fewer pictures per step",
+    )

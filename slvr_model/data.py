@@ -246,7 +246,8 @@ def checked_box(box: Sequence[float], size: tuple[int, int]) -> tuple[float, flo
     x1, y1, x2, y2 = box
     if not (x1 < x2 and y1 < y2):
         raise Unusable("box-empty", f"box {list(box)}: x1 < x2 and y1 < y2 are needed")
-    if x1 < -0.5 or y1 < -0.5 or x2 > size[0] + 0.5 or y2 > size[1] + 0.5:
+    outside = x1 < -0.5 or y1 < -0.5 or x2 > size[0] + 0.5 or y2 > size[1] + 0.5
+    if outside or x1 >= size[0] or y1 >= size[1]:
         raise Unusable("box-outside", f"box {list(box)} in a picture of {size[0]}x{size[1]}: build the set anew")
     return x1, y1, x2, y2
 

@@ -184,6 +184,7 @@ class _Loop:
         self.distribution = Distribution(model, rules, device)
         self.greedy = bool((rules.temperature_B == 0).all())
         self.start_B1 = batch.next_position()[:, None]
+        self.every_B = torch.arange(rows, device=device)
         self.used = 0
 
     def prefill(self, cache: Cache, room: int, visual_MD: Tensor | None) -> Tensor:
@@ -200,17 +201,21 @@ class _Loop:
     def choose(self, at: int, hidden_BD: Tensor, edit: Edit | None) -> Tensor:
         """Write position `at` of every row and return what to feed for it [B, D]."""
         state, tokens = self.state, self.state.tokens
-        forced = state.forced(lambda rows: self._over(rows, hidden_BD))
-        sampled = (forced < 0) & ~state.done
-        ids = np.where(state.done, self.pad, forced)
+        if state.free():
+            ids_B = self._sample(at, hidden_BD, None)
+            self._write(at, ids_B.cpu().numpy(), 1)
+            state.done |= self._ended(state.last)
+            return cast(Tensor, self.model.text.embed_tokens(ids_B))
+        ids = state.forced(lambda rows: self._over(rows, hidden_BD))
+        visual, semantic = ids == tokens.vis_slot, (ids == tokens.sem_slot) & (ids >= 0)
+        sampled = (ids < 0) & ~state.done
+        kinds = np.full(len(ids), 2, np.int8)
+        kinds[visual | semantic], kinds[sampled], kinds[state.done] = 3, 1, 0
+        ids[state.done] = self.pad
         if sampled.any():
-            ids[sampled] = self._sample(at, hidden_BD, sampled)
-        self.used = at + 1
-        self.ids[:, at] = ids
-        visual, semantic = (forced == tokens.vis_slot), (forced == tokens.sem_slot) & (forced >= 0)
-        self.kinds[:, at] = np.where(state.done, 0, np.where(sampled, 1, np.where(visual | semantic, 3, 2)))
-        state.last = ids
-        state.done |= sampled & np.isin(ids, self.ends)
+            ids[sampled] = self._sample(at, hidden_BD, None if sampled.all() else sampled).cpu().numpy()
+        self._write(at, ids, kinds)
+        state.done |= sampled & self._ended(ids)
         inputs_BD: Tensor = self.model.text.embed_tokens(torch.from_numpy(ids).to(self.device))
         heads = self.model.latents
         if visual.any():
@@ -219,6 +224,13 @@ class _Loop:
             maps = heads.semantic, heads.semantic_input
             inputs_BD = self._feed(at, "semantic", semantic, hidden_BD, inputs_BD, *maps, edit)
         return inputs_BD
+
+    def _write(self, at: int, ids: npt.NDArray[np.int64], kinds: npt.NDArray[np.int8] | int) -> None:
+        self.used, self.state.last = at + 1, ids
+        self.ids[:, at], self.kinds[:, at] = ids, kinds
+
+    def _ended(self, ids: npt.NDArray[np.int64]) -> Flags:
+        return cast("Flags", (ids[:, None] == self.ends).any(1))
 
     def advance(self, at: int, inputs_BD: Tensor, cache: Cache, step: Callable[..., Tensor]) -> Tensor:
         """Run what was written at `at`; its states [B, D]."""
@@ -245,7 +257,7 @@ class _Loop:
         """The inputs with those of some rows replaced by what their last states predict."""
         rows = where.nonzero()[0]
         whole = len(rows) == len(where)
-        rows_R = torch.from_numpy(rows).to(self.device)
+        rows_R = self.every_B if whole else torch.from_numpy(rows).to(self.device)
         latents_RX = predict(hidden_BD if whole else hidden_BD[rows_R])
         if edit is not None:
             latents_RX = edit(kind, rows_R, latents_RX)
@@ -253,19 +265,18 @@ class _Loop:
         fed_RD = to_input(latents_RX).to(inputs_BD.dtype)
         return fed_RD if whole else inputs_BD.index_copy(0, rows_R, fed_RD)
 
-    def _sample(self, at: int, hidden_BD: Tensor, where: Flags) -> npt.NDArray[np.int64]:
-        """Next tokens of some rows, with the vocabulary projection of those rows alone."""
-        rows_R = torch.from_numpy(where.nonzero()[0]).to(self.device)
-        whole = len(rows_R) == len(where)
-        logits_RV = self.model.lm_head(hidden_BD if whole else hidden_BD[rows_R])
-        logp_RV = self.distribution.log_probabilities(logits_RV, None if whole else rows_R)
+    def _sample(self, at: int, hidden_BD: Tensor, where: Flags | None) -> Tensor:
+        """Next tokens [R] of some rows (None: of all), with the vocabulary projection of those rows alone."""
+        rows_R = self.every_B if where is None else torch.from_numpy(where.nonzero()[0]).to(self.device)
+        logits_RV = self.model.lm_head(hidden_BD if where is None else hidden_BD[rows_R])
+        logp_RV = self.distribution.log_probabilities(logits_RV, None if where is None else rows_R)
         ids_R = logp_RV.argmax(-1)
         if not self.greedy:
             drawn_R = drawn(logp_RV, self.draws_BT[rows_R, at], self.top_p)
             cold_R = torch.from_numpy(self.rules.temperature_B == 0).to(self.device)[rows_R]
             ids_R = torch.where(cold_R, ids_R, drawn_R)
         self.logprobs.append((at, rows_R, logp_RV.gather(1, ids_R[:, None])[:, 0]))
-        return cast("npt.NDArray[np.int64]", ids_R.cpu().numpy())
+        return ids_R
 
     def _over(self, where: Flags, hidden_BD: Tensor) -> Flags:
         """Learned end: is `vis_end` at least as likely as one more slot? Two rows of the projection are enough."""

@@ -17,7 +17,7 @@ from torch.nn import functional
 from transformers import PreTrainedConfig, initialization
 
 from slvr_data.errors import UsageError
-from slvr_model.tokens import ABSENT, LatentTokens
+from slvr_model.tokens import ABSENT, LatentTokens, check_types
 
 KEY = "slvr"
 """Under which `LatentConfig` stands in config.json; the public class ignores it."""
@@ -40,6 +40,7 @@ class LatentConfig:
     """Released layout: dimension of the vectors that its projector maps to semantic targets; 0: none."""
 
     def __post_init__(self) -> None:
+        check_types(self)
         if self.visual_slots < 1 or self.semantic_dim < 0 or self.target_dim < 0:
             raise UsageError(f"visual_slots {self.visual_slots} must be at least 1, dimensions not negative")
         if self.semantic_dim and self.tokens.sem_slot == ABSENT:
@@ -54,10 +55,13 @@ class LatentConfig:
         """Read it back.
 
         Raises:
-            UsageError: a key is unknown (the nearest known one is named) or missing.
+            UsageError: a key is unknown (the nearest known one is named) or missing, or a value is of another kind.
         """
-        fields = dict(data)
-        tokens = fields.pop("tokens", {})
+        tokens = data.get("tokens", {}) if isinstance(data, Mapping) else {}
+        for value, key in ((data, KEY), (tokens, f"{KEY}.tokens")):
+            if not isinstance(value, Mapping):
+                raise UsageError(f'"{key}" in config.json is {value!r}, but names with values are needed')
+        fields = {key: value for key, value in data.items() if key != "tokens"}
         for known, given in ((cls, fields), (LatentTokens, tokens)):
             names = [field.name for field in dataclasses.fields(known)]
             for name in given:
@@ -83,6 +87,20 @@ class LatentConfig:
                 "SlvrModel.from_public makes one from a Qwen2.5-VL, from_released from the research code's"
             )
         return cls.from_dict(data)
+
+    def check_ids(self, config: PreTrainedConfig) -> None:
+        """Whether the latent tokens are tokens of a model's vocabulary, and none stands for its pictures.
+
+        Raises:
+            UsageError: one is not.
+        """
+        size, ids = config.get_text_config(decoder=True).vocab_size, dataclasses.asdict(self.tokens)
+        beyond = [f"{name} {number}" for name, number in ids.items() if number >= size]
+        if beyond:
+            raise UsageError(f"config.json: {', '.join(beyond)} under {KEY}.tokens; the vocabulary has {size} tokens")
+        pictures = [name for name, number in ids.items() if number in (config.image_token_id, config.video_token_id)]
+        if pictures:
+            raise UsageError(f"config.json: {', '.join(pictures)} under {KEY}.tokens has the id of picture tokens")
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,10 +16,12 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
 
+from slvr_data.errors import RunError
 from slvr_data.queries.generate import write_groups
 from slvr_data.queries.view import PictureView, RegionView
 from slvr_data.schema import AttributeProfile, AttributeRow, Provenance
@@ -107,6 +109,9 @@ def kept_lessons(folder: Path, level: str, seed: int, count: int, workers: int =
     """The first `count` lessons of a world, read from `folder` where they are there, and their hash.
 
     The hash is the sha256 over pictures and questions of all lessons.
+
+    Raises:
+        RunError: a file of `folder` is damaged.
     """
     folder.mkdir(parents=True, exist_ok=True)
     names = [folder / f"{level}-{seed}-{number:05d}.npz" for number in range(-(-count // SHARD))]
@@ -120,11 +125,14 @@ def kept_lessons(folder: Path, level: str, seed: int, count: int, workers: int =
             make(number)
     digest, found = hashlib.sha256(), list[Lesson]()
     for file in names:
-        with np.load(file) as stored:
-            text = bytes(stored["things"])
-            digest.update(text)
-            digest.update(stored["pixels"].tobytes())
-            found += _read_shard(text, stored["pixels"], stored["sizes"])
+        try:
+            with np.load(file) as stored:
+                text, pixels, sizes = bytes(stored["things"]), stored["pixels"], stored["sizes"]
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+            raise RunError(f"{file} cannot be read ({error}): remove it, and it is drawn again") from None
+        digest.update(text)
+        digest.update(pixels.tobytes())
+        found += _read_shard(text, pixels, sizes)
     return found[:count], digest.hexdigest()
 
 

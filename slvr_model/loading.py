@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import logging
+import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase, Qwen2_5_VLConfig
@@ -16,6 +19,7 @@ from transformers.utils import logging as reports
 
 from slvr_data.errors import RunError, UsageError
 from slvr_model.latents import KEY, LatentConfig
+from slvr_model.memory import memory
 from slvr_model.tokens import ABSENT, LatentTokens
 
 if TYPE_CHECKING:
@@ -34,6 +38,8 @@ RELEASED = {
 """Keys of the released code's config.json, behind "slvr_" or "lvr_"."""
 RELEASED_STEPS = 8
 """Latent steps of its inference; in training it had one for each visual token of the box."""
+OPTIONS = ("dtype", "device_map", "attn_implementation", "revision", "cache_dir", "token")
+"""Of the library's loader, those that are often wanted: an unknown one is compared with them."""
 UNUSED = ("lvr_head.", "slvr_head.", "slvr_latent_end_emb", "lvr_latent_end_emb")
 """Released tensors of switched-off options: a head that training never ran, an end vector that it never taught."""
 
@@ -61,7 +67,10 @@ def checked_config(name: Any) -> Any:
     kind, wanted = data.get("model_type"), Qwen2_5_VLConfig.model_type
     if kind != wanted:
         raise UsageError(f'{name} is of architecture "{kind}"; only "{wanted}" can carry latents here')
-    return Qwen2_5_VLConfig.from_dict(data)
+    try:
+        return Qwen2_5_VLConfig.from_dict(data)
+    except (StrictDataclassError, TypeError, ValueError) as error:
+        raise UsageError(f"{name}: config.json is wrong: {' '.join(str(error).split())}") from error
 
 
 def load(
@@ -82,12 +91,18 @@ def load(
         spare: only tensors beginning so may be in the files without being used.
 
     Raises:
-        RunError: tensors are missing, unknown or of another shape (named), or the files cannot be read.
+        UsageError: an option is unknown (the nearest known one is named).
+        RunError: tensors are missing, unknown or of another shape (named), the files cannot be read, or memory is
+            short.
     """
     level = reports.get_verbosity()
     reports.set_verbosity(logging.ERROR)  # what is amiss is an error here, not a report
     try:
-        model, info = loader(name, *args, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs)
+        with memory(f"reading {name}", "its precision (dtype=torch.bfloat16), or what else is held"):
+            model, info = loader(name, *args, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs)
+    except TypeError as error:
+        _check_option(error)
+        raise
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise RunError(f"{name} cannot be read: {str(error).strip().splitlines()[0]}") from error
     finally:
@@ -99,6 +114,15 @@ def load(
         if keys:
             raise RunError(f"{name} {what}: {_some(keys)}; it is damaged, or of another version")
     return cast("SlvrModel", model.eval())
+
+
+def _check_option(error: TypeError) -> None:
+    """Say it where the error is an option that neither we nor the library know."""
+    found = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+    if found is not None:
+        known = [*OPTIONS, *(field.name for field in dataclasses.fields(LatentConfig) if field.name != "tokens")]
+        near = difflib.get_close_matches(found[1], known, 1)
+        raise UsageError(f'unknown option "{found[1]}"' + (f'; did you mean "{near[0]}"?' if near else "")) from error
 
 
 def from_public(loader: Loader, name: Any, tokenizer: PreTrainedTokenizerBase, **options: Any) -> SlvrModel:

@@ -197,11 +197,11 @@ class SlvrModel(Qwen2_5_VLForConditionalGeneration):  # type: ignore[no-untyped-
         """Read an SLVR checkpoint (a folder or a hub name), with nothing missing and nothing to spare.
 
         Raises:
-            UsageError: it is another architecture, or has no latents.
+            UsageError: it is another architecture, or has no latents, or an option is unknown.
             RunError: a tensor is missing, extra or of another shape (named).
         """
         config = kwargs.pop("config", None) or loading.checked_config(name)
-        LatentConfig.of(config)
+        LatentConfig.of(config).check_ids(config)
         load = super().from_pretrained
         return cast(Self, loading.load(load, name, *args, config=config, **kwargs))
 

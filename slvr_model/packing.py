@@ -23,6 +23,9 @@ from transformers import DynamicCache, PreTrainedModel
 
 from slvr_model.tiny import MERGE, PATCH
 
+LOCATED, NAMED, ANSWERED = 2, 3, 4
+"""Layers after which a visual token is to know its place, a word the thing that it names, and the end of a question
+its answer: what comes later must be able to read it."""
 Pictures = npt.NDArray[np.uint8]
 
 
@@ -34,10 +37,10 @@ class Block:
     reply: tuple[int, ...]
     weight: float = 1.0
     """Of its reply's mean loss."""
-    named_at: int = -1
-    """Where in the prompt the words end that single a thing out; -1: nowhere."""
-    labels: tuple[int, ...] = ()
-    """What that thing is, as the reading loss has it."""
+    named: tuple[tuple[int, tuple[int, ...]], ...] = ()
+    """Where in the prompt words end that single a thing out, and what that thing is, as the reading loss has it."""
+    hints: tuple[tuple[int, int], ...] = ()
+    """Positions of the prompt, and the words of the answer that are to be known there before a letter is chosen."""
 
     @property
     def length(self) -> int:
@@ -63,6 +66,10 @@ class Part:
     """Rows and positions where a thing has been named."""
     labels_WN: Tensor
     """What it is."""
+    hinted_H: tuple[Tensor, Tensor]
+    """Rows and positions of hints."""
+    hint_H: Tensor
+    """The words that are to be known there."""
 
 
 @dataclass(frozen=True)
@@ -121,11 +128,13 @@ def _part(blocks: Sequence[tuple[int, Block, int]], pad: int) -> Part:
         wanted += [(row, first + i, token, weight, number) for i, token in enumerate(block.reply)]
     pictures = torch.tensor([picture for _, _, picture in blocks])
     row_s, at_s, target_s, weight_s, number_s = (torch.tensor(column) for column in zip(*wanted, strict=True))
-    named = [(row, block.named_at, *block.labels) for row, (_, block, _) in enumerate(blocks) if block.named_at >= 0]
+    named = [(row, at, *labels) for row, (_, block, _) in enumerate(blocks) for at, labels in block.named]
     named_NC = torch.tensor(named, dtype=torch.long) if named else torch.zeros(0, 2, dtype=torch.long)
-    naming = (named_NC[:, 0], named_NC[:, 1])
-    ids_RL = torch.from_numpy(ids)
-    return Part(ids_RL, pictures, row_s, at_s, target_s, weight_s, number_s, naming, named_NC[:, 2:].T)
+    hints = [(row, at, token) for row, (_, block, _) in enumerate(blocks) for at, token in block.hints]
+    hint_H3 = torch.tensor(hints, dtype=torch.long).view(-1, 3)
+    naming, hinted = (named_NC[:, 0], named_NC[:, 1]), (hint_H3[:, 0], hint_H3[:, 1])
+    supervised = (row_s, at_s, target_s, weight_s, number_s)
+    return Part(torch.from_numpy(ids), pictures, *supervised, naming, named_NC[:, 2:].T, hinted, hint_H3[:, 2])
 
 
 @dataclass(frozen=True)
@@ -137,7 +146,7 @@ class Seen:
     tokens_BGD: Tensor
     """Visual tokens as they enter the language model, row-major; G per picture."""
     states_BGD: Tensor | None
-    """Last hidden states at the visual tokens."""
+    """Hidden states at the visual tokens after layer `LOCATED`, normed."""
 
 
 def read_pictures(model: PreTrainedModel, batch: Batch, image_token: int) -> Seen:
@@ -147,19 +156,33 @@ def read_pictures(model: PreTrainedModel, batch: Batch, image_token: int) -> See
     seen_GD = core.visual(batch.pixels, grid_thw=batch.grid_B3).pooler_output.to(embeds_BPD.dtype)
     embeds_BPD = embeds_BPD.masked_scatter((batch.prefix_BP == image_token)[..., None], seen_GD)
     past = DynamicCache(config=core.config.text_config)
-    states_BPD = core.language_model(
+    hidden_LBPD = core.language_model(
         inputs_embeds=embeds_BPD,
         attention_mask={"full_attention": causal(0, batch.prefix_BP.shape[1])},
         position_ids=batch.positions_3P[:, None].expand(-1, len(batch.prefix_BP), -1),
         past_key_values=past,
         use_cache=True,
-    ).last_hidden_state
+        output_hidden_states=True,
+    ).hidden_states
+    states_BPD = core.language_model.norm(hidden_LBPD[LOCATED])
     shape = (len(batch.prefix_BP), -1, states_BPD.shape[-1])
     return Seen(past, seen_GD.view(shape), states_BPD[batch.prefix_BP == image_token].view(shape))
 
 
-def states_of(model: PreTrainedModel, batch: Batch, seen: Seen, part: Part) -> tuple[Tensor, Tensor]:
-    """Last hidden states at the supervised positions [S, D] of a part, and where a thing has been named [N, D]."""
+@dataclass(frozen=True)
+class States:
+    """Hidden states of a part, normed."""
+
+    last_SD: Tensor
+    """The last ones, where a reply is supervised."""
+    named_ND: Tensor
+    """After layer `NAMED`, where a thing has been named."""
+    hinted_HD: Tensor
+    """After layer `ANSWERED`, where an answer is to be known."""
+
+
+def states_of(model: PreTrainedModel, batch: Batch, seen: Seen, part: Part) -> States:
+    """Run the blocks of a part behind their pictures."""
     core: Any = model.model
     rows, length = part.ids_RL.shape
     assert seen.past is not None, "the prefixes must have run"
@@ -168,14 +191,17 @@ def states_of(model: PreTrainedModel, batch: Batch, seen: Seen, part: Part) -> t
     for number, layer in enumerate(layers):
         own.update(layer.keys[part.picture_R], layer.values[part.picture_R], number)
     positions = batch.start + torch.arange(length)
-    states_RLD: Tensor = core.language_model(
+    out: Any = core.language_model(
         inputs_embeds=core.language_model.embed_tokens(part.ids_RL),
         attention_mask={"full_attention": causal(batch.prefix_BP.shape[1], length)},
         position_ids=positions.expand(3, rows, length),
         past_key_values=own,
         use_cache=True,
-    ).last_hidden_state
-    return states_RLD[part.row_S, part.at_S], states_RLD[part.named_N]
+        output_hidden_states=True,
+    )
+    norm, hidden = core.language_model.norm, out.hidden_states
+    last_SD = out.last_hidden_state[part.row_S, part.at_S]
+    return States(last_SD, norm(hidden[NAMED][part.named_N]), norm(hidden[ANSWERED][part.hinted_H]))
 
 
 def causal(past: int, length: int) -> Tensor:

@@ -22,8 +22,8 @@ def box_tokens(
 
     The picture is scaled to fill the grid exactly (smart resize: both sides whole multiples of a cell), so a box
     edge x lies at x / width * w cells whatever the scaling was: tokens floor(x1 / W * w) .. ceil(x2 / W * w) - 1,
-    the same for y. The released code uses this rule on boxes of 0 to 1 (`packed` 166-189), but finds no token for
-    boxes without area and takes pixels for fractions; here the box is in pixels and one token is the least.
+    the same for y. The released code uses this rule on boxes of 0 to 1, but finds no token for boxes without area and
+    takes pixels for fractions; here the box is in pixels and one token is the least.
 
     Args:
         box_xyxy: (x1, y1, x2, y2) in pixels of the picture, not of its scaled form.

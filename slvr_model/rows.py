@@ -86,6 +86,8 @@ class Layout:
     """Patches per side of a visual token."""
     limit: int
     """Positions a row may have."""
+    patch_values: int
+    """Numbers of a patch."""
 
     @classmethod
     def of(cls, config: PreTrainedConfig, limit: int | None = None) -> Layout:
@@ -93,8 +95,9 @@ class Layout:
         text: Any = config.get_text_config(decoder=True)
         pad = text.pad_token_id if text.pad_token_id is not None else 0
         ids: Any = config
-        most = limit or text.max_position_embeddings
-        return cls(LatentConfig.of(config), ids.image_token_id, pad, ids.vision_config.spatial_merge_size, most)
+        most, vision = limit or text.max_position_embeddings, ids.vision_config
+        values = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
+        return cls(LatentConfig.of(config), ids.image_token_id, pad, vision.spatial_merge_size, most, values)
 
 
 @dataclass
@@ -168,6 +171,10 @@ def _merged(picture: Picture, layout: Layout) -> tuple[int, int]:
     _, h, w = picture.grid
     if h % layout.merge or w % layout.merge:
         raise UsageError(f"picture grid {h}x{w} is no multiple of {layout.merge}: use the model's own processor")
+    if (values := tuple(picture.patches_PX.shape[1:])) != (layout.patch_values,):
+        raise UsageError(
+            f"patches of shape {values}, the model takes {layout.patch_values} numbers: use the model's own processor"
+        )
     return h // layout.merge, w // layout.merge
 
 
@@ -235,8 +242,13 @@ def rows_of(inputs: Mapping[str, Tensor], layout: Layout, sizes: Sequence[tuple[
     Args:
         inputs: `input_ids`, and where there are pictures `pixel_values` and `image_grid_thw`; `attention_mask`.
         sizes: (width, height) of each picture in pixels, needed where boxes will refer to them.
+
+    Raises:
+        UsageError: `sizes` are not as many as the pictures, or a picture is a video.
     """
     grids = inputs["image_grid_thw"].tolist() if "image_grid_thw" in inputs else []
+    if sizes and len(sizes) != len(grids):
+        raise UsageError(f"{len(sizes)} sizes for {len(grids)} pictures: give one for each, or none")
     patches = iter(torch.split(inputs["pixel_values"], [t * h * w for t, h, w in grids]) if grids else ())
     pictures = [Picture(next(patches), (t, h, w), sizes[n] if sizes else (w, h)) for n, (t, h, w) in enumerate(grids)]
     rows, at = [], 0

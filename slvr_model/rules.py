@@ -47,6 +47,13 @@ class RowStates:
         """Slots written in the span a row is in."""
         self.opening = rules.opens_B & (last_B != self.tokens.sem_start)
         self.done = np.zeros(len(last_B), bool)
+        starts = (self.tokens.vis_start, self.tokens.vis_slot, self.tokens.sem_start, self.tokens.sem_slot)
+        self._inside = frozenset(starts) - {ABSENT}
+        self._learned, self._semantic = bool(rules.learned_B.any()), bool(rules.semantic_B.any())
+
+    def free(self) -> bool:
+        """Whether every row samples its next token: `forced` would say so as well, but takes longer."""
+        return self._inside.isdisjoint(self.last.tolist()) and not (self.opening.any() or self.done.any())
 
     def forced(self, ends: Callable[[Flags], Flags]) -> npt.NDArray[np.int64]:
         """The token each row has to write now, or -1; `ends(rows)` asks the model whether spans are over."""
@@ -55,16 +62,17 @@ class RowStates:
         visual = ~self.done & ((last == tokens.vis_start) | (last == tokens.vis_slot))
         self.slots[last == tokens.vis_start] = 0
         over = visual & (self.slots >= rules.steps_B)
-        asked = visual & ~over & rules.learned_B & (self.slots > 0)
-        if asked.any():
-            over = over | ends(asked)
+        if self._learned:
+            asked = visual & ~over & rules.learned_B & (self.slots > 0)
+            over = over | ends(asked) if asked.any() else over
         out[visual] = tokens.vis_slot
         out[over] = tokens.vis_end
         self.slots[visual & ~over] += 1
-        if rules.semantic_B.any():
+        if self._semantic:
             out[~self.done & (last == tokens.sem_start)] = tokens.sem_slot
             out[~self.done & (last == tokens.sem_slot)] = tokens.sem_end
-        self._open(out)
+        if self.opening.any():
+            self._open(out)
         return out
 
     def _open(self, out: npt.NDArray[np.int64]) -> None:

@@ -14,6 +14,7 @@ from slvr_model.batches import Batch, collate
 from slvr_model.data import Accounts, Sample, Unusable
 from slvr_model.prompts import LETTERS, question_text
 from slvr_model.rows import Block, Layout, Row, rows_of
+from slvr_model.tokens import spelled
 
 
 class SampleRows:
@@ -31,11 +32,13 @@ class SampleRows:
         """The question with its reply: latents of the region where asked for, then the answer or its letter.
 
         Raises:
-            Unusable: the row is longer than the model's limit, or the region's embedding is missing or of another size.
+            Unusable: the row is longer than the model's limit, a text spells out special tokens, or the region's
+                embedding is missing or of another size.
         """
         choices = sample.choices if lettered else ()
         answer = LETTERS[choices.index(sample.answer)] if choices else sample.answer
         tokenizer = self.processor.tokenizer
+        self._check_text(answer)
         ids = (*tokenizer(answer, add_special_tokens=False).input_ids, tokenizer.eos_token_id)
         asked = self.asked(sample, wording=wording, lettered=lettered)
         block = Block((), ids)
@@ -52,9 +55,10 @@ class SampleRows:
         """The question alone, to be decoded.
 
         Raises:
-            Unusable: the picture's sides are too unlike for the processor.
+            Unusable: the picture's sides are too unlike for the processor, or a text spells out special tokens.
         """
         text = question_text(sample.wordings[wording], sample.choices if lettered else ())
+        self._check_text(text)
         content = [{"type": "image"}, {"type": "text", "text": text}]
         prompt = self.processor.apply_chat_template(
             [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
@@ -64,6 +68,10 @@ class SampleRows:
         except ValueError as error:
             raise Unusable("picture-shape", str(error)) from None
         return rows_of(inputs, self.layout, [sample.picture.size])[0]
+
+    def _check_text(self, text: str) -> None:
+        if found := spelled(self.processor.tokenizer, text):
+            raise Unusable("special-token", f"{', '.join(found)} in a question or an answer; no text may spell that")
 
     def _semantics(self, sample: Sample) -> Tensor | None:
         config = self.layout.latents

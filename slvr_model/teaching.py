@@ -8,10 +8,9 @@ Each step shows a few pictures with many questions about each (`slvr_model.packi
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -21,24 +20,22 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedTokenizerBase
 
-from slvr_data import geometry
-from slvr_data.colors import COLORS
 from slvr_data.errors import UsageError
-from slvr_data.sources.scenes.forms import PLAIN
+from slvr_model.labels import LABELS, cell_labels, naming_loss, reading_loss
 from slvr_model.lessons import Lesson, Question, Thing
 from slvr_model.modeling import SlvrModel
+from slvr_model.naming import Names, with_names
 from slvr_model.packing import Batch, Block, Seen, parts_of, patches, prefix_positions, read_pictures, states_of
 from slvr_model.prompts import DESCRIBE, LETTERS, question_text
 from slvr_model.tiny import END, MERGE, PAD, PATCH, START
 
-GIVEN_AWAY, RARELY = frozenset({"material", "depth"}), 0.2
-"""Facets that have a single answer in easy scenes, and how often they are asked compared with others."""
-RISE = 0.3
+HOW_OFTEN = {"material": 0.2, "depth": 0.2, "entity": 1.5, "count": 1.5, "relation": 2.0}
+"""How often facets are asked, compared with others: rarely where easy scenes have a single answer, more often where
+answers need a search or two things."""
+RISE = 0.1
 """Share of the steps in which the share of lettered questions rises from 0."""
-LABELS: tuple[tuple[str, ...], ...] = (
-    (*PLAIN, "none"), COLORS, geometry.SIZES, ("top", "center", "bottom"), ("left", "center", "right"),
-)  # fmt: skip
-"""Words for the thing that a visual token belongs to: entity ("none" for the ground), colour, size; row and column."""
+HINT = 0.5
+"""Weight of a hint beside a reply's 1."""
 Chosen = tuple[Thing, Question, str, tuple[str, ...]]
 """A question about a thing, in one wording, with choices in some order or none."""
 Scores = dict[str, tuple[int, int]]
@@ -92,6 +89,7 @@ class Teacher:
         before = self.prefix.index(self.image)
         self.positions, self.start = prefix_positions(before, (grid, grid))
         self.pad = self._ids(PAD)[0]
+        self._names = Names(self._ids)
         self.words = [torch.tensor([self._ids(word)[0] for word in group]) for group in LABELS]
 
     def _encode(self, text: str) -> tuple[int, ...]:
@@ -130,16 +128,20 @@ class Teacher:
 
     def _row(self, lesson: Lesson, lettered: float, dice: np.random.Generator) -> list[Block]:
         chosen = self.chosen(lesson, lettered, dice)
-        blocks = [self._naming(self.asked(question, put, choices), thing) for thing, question, put, choices in chosen]
+        names = self._names.of(lesson)
+        blocks = [
+            self._names.asked(self.asked(question, wording, choices), names, thing, question)
+            for thing, question, wording, choices in chosen
+        ]
         named = [t for t in lesson.things if t.reference]
         for i in dice.permutation(len(named))[: self.settings.profiles]:
-            blocks.append(self._naming(self._profile(named[i]), named[i]))
+            blocks.append(with_names(self._profile(named[i]), names))
         return blocks
 
     def chosen(self, lesson: Lesson, lettered: float, dice: np.random.Generator) -> list[Chosen]:
         """Some questions, each in one wording, a share `lettered` of them with choices in random order."""
         pairs = [(thing, question) for thing in lesson.things for question in thing.questions]
-        weights = np.array([RARELY if q.facet in GIVEN_AWAY else 1.0 for _, q in pairs])
+        weights = np.array([HOW_OFTEN.get(question.facet, 1.0) for _, question in pairs])
         number = min(self.settings.questions, len(pairs))
         found = []
         for i in dice.choice(len(pairs), number, replace=False, p=weights / weights.sum()):
@@ -150,64 +152,8 @@ class Teacher:
             found.append((thing, question, wording, choices))
         return found
 
-    def _naming(self, block: Block, thing: Thing) -> Block:
-        """The block with the place where its prompt has named the thing by its plainest reference, if it does."""
-        words = self._ids(thing.reference or "")
-        for at in range(len(block.prompt) - len(words)) if words else ():
-            if block.prompt[at : at + len(words)] == words:
-                return replace(block, named_at=at + len(words) - 1, labels=labels_of(thing))
-        return block
-
     def _profile(self, thing: Thing) -> Block:
         return self.block(DESCRIBE.format(thing=thing.reference), thing.text, self.settings.profile_weight)
-
-
-OF_GROUND = 0.1
-AS_THEY_ENTER = 3
-"""So many of `LABELS` are read from tokens as they enter the language model; the rest from their last states."""
-
-
-def reading_loss(model: SlvrModel, seen: Seen, labels_WBG: Tensor, words: Sequence[Tensor]) -> Tensor:
-    """What thing does a visual token belong to? Sum over `LABELS` of the mean cross-entropy; -100 is no label.
-
-    The logit of a word is the product of the token, scaled to a root mean square of 1, with the word's embedding: so
-    a visual token comes to lie near the words for what it shows, and a question finds it by them. The entity counts
-    twice, and a token of the ground a tenth: most tokens are ground, and shapes are learnt last.
-    """
-    total = torch.zeros(())
-    for number, (ids, labels_BG) in enumerate(zip(words, labels_WBG, strict=True)):
-        states_BGD = seen.tokens_BGD if number < AS_THEY_ENTER else seen.states_BGD
-        if states_BGD is None:
-            continue
-        scaled_BGD = functional.rms_norm(states_BGD.float(), states_BGD.shape[-1:])
-        logits = scaled_BGD @ model.lm_head.weight[ids].float().T
-        counts = torch.ones(len(ids))
-        if number == 0:
-            counts[-1] = OF_GROUND
-        loss = functional.cross_entropy(logits.flatten(0, 1), labels_BG.flatten(), weight=counts)
-        total = total + (2 if number == 0 else 1) * loss
-    return total
-
-
-def naming_loss(model: SlvrModel, named_ND: Tensor, labels_WN: Tensor, words: Sequence[Tensor]) -> Tensor:
-    """What is the thing that has just been named? Sum over things and over `LABELS` of the cross-entropy.
-
-    The logit of a word is that of the vocabulary projection: where "the largest circle" ends, the state says what that
-    circle looks like and where it is, whatever will be asked of it.
-    """
-    total = torch.zeros(())
-    for ids, labels_N in zip(words, labels_WN, strict=False):
-        logits = named_ND.float() @ model.lm_head.weight[ids].float().T
-        total = total + functional.cross_entropy(logits, labels_N, reduction="sum")
-    return total
-
-
-def labels_of(thing: Thing) -> tuple[int, ...]:
-    """Numbers in `LABELS` for a thing of an easy scene."""
-    look, place = thing.profile.appearance, thing.profile.spatial.position
-    cell = divmod(geometry.POSITIONS.index(str(place)), 3)
-    words = (PLAIN.index(str(look.entity)), COLORS.index((look.colors or [""])[0]))
-    return (*words, geometry.SIZES.index(str(look.size)), *cell)
 
 
 def looking_loss(model: SlvrModel, teacher: Teacher, lessons: Sequence[Lesson], step: int) -> Tensor:
@@ -220,32 +166,19 @@ def looking_loss(model: SlvrModel, teacher: Teacher, lessons: Sequence[Lesson], 
     return reading_loss(model, seen, teacher.labels(lessons, step), teacher.words)
 
 
-def cell_labels(lesson: Lesson) -> Tensor:
-    """[5, G]: numbers in `LABELS` for the thing whose box holds the centre of each visual token.
-
-    Tokens of the ground have the entity "none" and no other label (-100).
-    """
-    side = PATCH * MERGE
-    rows, columns = lesson.picture.shape[0] // side, lesson.picture.shape[1] // side
-    labels = np.full((len(LABELS), rows, columns), -100, np.int64)
-    labels[0] = len(PLAIN)
-    for thing in lesson.things:
-        x1, y1, x2, y2 = (edge / side for edge in thing.box)
-        inside = (slice(math.ceil(y1 - 0.5), math.ceil(y2 - 0.5)), slice(math.ceil(x1 - 0.5), math.ceil(x2 - 0.5)))
-        for number, value in enumerate(labels_of(thing)):
-            labels[(number, *inside)] = value
-    return torch.from_numpy(labels.reshape(len(LABELS), -1))
-
-
 def loss_of(model: SlvrModel, batch: Batch, teacher: Teacher, labels_WBG: Tensor) -> Tensor:
-    """Mean over blocks of the weighted mean cross-entropy of each reply, and a quarter of the reading loss."""
+    """Mean over blocks of the weighted mean cross-entropy of each reply, with naming and hints, and a quarter of the
+    reading loss.
+    """
     seen = read_pictures(model, batch, teacher.image)
     total = torch.zeros(())
     for part in batch.parts:
-        states_SD, named_ND = states_of(model, batch, seen, part)
-        logits_SV = model.lm_head(states_SD)
-        losses_S = functional.cross_entropy(logits_SV.float(), part.target_S, reduction="none")
-        total = total + (losses_S * part.weight_S).sum() + naming_loss(model, named_ND, part.labels_WN, teacher.words)
+        states = states_of(model, batch, seen, part)
+        losses_S = functional.cross_entropy(model.lm_head(states.last_SD).float(), part.target_S, reduction="none")
+        total = total + (losses_S * part.weight_S).sum()
+        total = total + naming_loss(model, states.named_ND, part.labels_WN, teacher.words)
+        hints_HV = model.lm_head(states.hinted_HD).float()
+        total = total + HINT * functional.cross_entropy(hints_HV, part.hint_H, reduction="sum")
     return total / batch.blocks + reading_loss(model, seen, labels_WBG, teacher.words) / 4
 
 
@@ -265,7 +198,7 @@ def examine(model: SlvrModel, teacher: Teacher, lessons: Sequence[Lesson], lette
         seen = read_pictures(model, batch, teacher.image)
         wrong = torch.zeros(batch.blocks, dtype=torch.long)
         for part in batch.parts:
-            best_S = model.lm_head(states_of(model, batch, seen, part)[0]).argmax(-1)
+            best_S = model.lm_head(states_of(model, batch, seen, part).last_SD).argmax(-1)
             wrong.index_add_(0, part.number_S, (best_S != part.target_S).long())
         for question, errors in zip([q for row in asked for q in row], wrong.tolist(), strict=True):
             found[question.facet][0] += errors == 0

@@ -114,7 +114,7 @@ def tiny_processor() -> StillProcessor:
     return StillProcessor(pictures, tiny_tokenizer(), chat_template=TEMPLATE)
 
 
-def tiny_config(width: int = 128, layers: int = 4) -> Qwen2_5_VLConfig:
+def tiny_config(width: int = 128, layers: int = 6) -> Qwen2_5_VLConfig:
     """The shape of `slvr:tiny`: `layers` text layers of `width` (heads of 32), three vision layers of 64."""
     ids = _vocabulary()
     text = {

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from slvr_data.errors import RunError, UsageError
 from slvr_data.stats import wilson
+from slvr_model.memory import memory
 from slvr_model.muon import optimizers
 from slvr_model.teaching import Scores, Settings
 
@@ -64,12 +65,13 @@ class Run:
         if state.exists():
             try:
                 found = torch.load(state, map_location="cpu", weights_only=True)
+                self.model.load_state_dict(found["model"])
+                for optimizer, was in zip(self.optimizers, found["optimizers"], strict=True):
+                    optimizer.load_state_dict(was)
+                self.step, self.log = found["step"], found["log"]
             except Exception as error:
-                raise RunError(f"{state} cannot be read ({error}): remove it to begin anew") from None
-            self.model.load_state_dict(found["model"])
-            for optimizer, was in zip(self.optimizers, found["optimizers"], strict=True):
-                optimizer.load_state_dict(was)
-            self.step, self.log = found["step"], found["log"]
+                first = str(error).splitlines()[0] if str(error) else type(error).__name__
+                raise RunError(f"{state} cannot be read ({first}): remove it to begin anew") from None
 
     def train(self, until: int, save_every: int = 100, tell: Callable[[str], None] = print) -> None:
         """Go on to step `until`, and keep the state every `save_every` steps and at the end."""
@@ -89,8 +91,9 @@ class Run:
         for optimizer, rates in zip(self.optimizers, self._rates, strict=True):
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * factor
-        loss = self.loss(self.step)
-        loss.backward()  # type: ignore[no-untyped-call]
+        with memory("training", "the number of pictures or questions per step"):
+            loss = self.loss(self.step)
+            loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
         for optimizer in self.optimizers:
             optimizer.step()

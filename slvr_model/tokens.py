@@ -6,13 +6,13 @@ A reply with latents for one region reads
 
 The input of a slot is a vector, not the embedding of its id; the ids only mark the places. The released code marks
 them with Qwen's `<|vision_start|>` and `<|vision_end|>`, so that searching a reply finds the picture of the prompt
-(defects R2, R5, R16 of the released code); here a slot can only be a slot.
+(docs/method.md); here a slot can only be a slot.
 """
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
-from typing import TYPE_CHECKING
+from dataclasses import astuple, dataclass, fields
+from typing import TYPE_CHECKING, Any
 
 from slvr_data.errors import UsageError
 
@@ -24,6 +24,25 @@ STRINGS = tuple(f"<|slvr_{name}|>" for name in NAMES)
 """How the tokens are spelled in a tokenizer, in the order of `NAMES`."""
 ABSENT = -1
 """The id of a token that a checkpoint does not have (some released ones have no semantic slot)."""
+
+
+def check_types(held: Any) -> None:
+    """Whether the fields of a dataclass that are declared `int` or `bool` are just that.
+
+    Raises:
+        UsageError: one is not.
+    """
+    for field in fields(held):
+        value, wanted = getattr(held, field.name), str(field.type)
+        if wanted in ("int", "bool") and type(value).__name__ != wanted:
+            needed = "a whole number" if wanted == "int" else "true or false"
+            raise UsageError(f"{field.name} is {value!r}: {needed} is needed")
+
+
+def spelled(tokenizer: PreTrainedTokenizerBase, text: str) -> list[str]:
+    """Special tokens that a text spells out: the model would read what they stand for, not their letters."""
+    special = [token.content for token in tokenizer.added_tokens_decoder.values() if token.special]
+    return [token for token in special if token in text]
 
 
 @dataclass(frozen=True)
@@ -38,6 +57,7 @@ class LatentTokens:
     sem_end: int
 
     def __post_init__(self) -> None:
+        check_types(self)
         ids = [number for number in astuple(self) if number != ABSENT]
         if len(set(ids)) < len(ids) or any(number < 0 for number in ids):
             raise UsageError(f"latent tokens need six different ids, not {astuple(self)}")

@@ -34,12 +34,20 @@ GOOD = '{"word": "blue"}'
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """To its end, within a minute."""
+    """To its end, within five minutes."""
 
     async def bounded() -> T:
-        return await asyncio.wait_for(work, 60)
+        return await asyncio.wait_for(work, 300)
 
     return asyncio.run(bounded())
+
+
+async def until(what: Callable[[], Any], seconds: float = 120) -> Any:
+    """The first true answer of `what`, while everything else goes on."""
+    async with asyncio.timeout(seconds):
+        while not (answer := what()):
+            await asyncio.sleep(0.005)
+        return answer
 
 
 @cache

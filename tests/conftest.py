@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.support import Published, build, encoded, picture, write_jsonl, write_pictures
 
@@ -19,5 +19,6 @@ def small_set(tmp_path_factory: pytest.TempPathFactory) -> Published:
     return Published(folder / "set", found.stderr)
 
 
-settings.register_profile("repeatable", derandomize=True)  # the same examples on every machine
+# The same examples on every machine, however slow it is.
+settings.register_profile("repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("repeatable")

@@ -23,7 +23,7 @@ from PIL import Image, ImageDraw
 from pipelines.cli import main
 
 COMMAND = Path(sys.executable).parent / "slvr-data"
-TIMEOUT_SECONDS = 120
+TIMEOUT_SECONDS = 600
 PROGRESS = re.compile(r"(reading|working|comparing|asking|publishing): \d")
 
 Box = Sequence[float]

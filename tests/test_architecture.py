@@ -38,6 +38,13 @@ def test_imports_point_one_way(package: str) -> None:
         assert ours <= ALLOWED[package], f"{file.relative_to(ROOT)} imports {ours - ALLOWED[package]}"
 
 
+def test_the_benchmark_knows_the_model_in_one_place() -> None:
+    files = {
+        str(file.relative_to(ROOT)) for file in (ROOT / "benchmark").rglob("*.py") if "slvr_model" in imports(file)
+    }
+    assert files == {"benchmark/models/slvr.py"}
+
+
 def test_slvr_data_knows_neither_torch_nor_the_command_line_nor_the_network() -> None:
     for file in (ROOT / "slvr_data").rglob("*.py"):
         network = {"openai", "aiohttp"} if "requests" in file.parts else set()

@@ -46,7 +46,8 @@ def test_files(wheel: zipfile.ZipFile) -> None:
     }
     assert inside == tree
     assert {name for name in inside if not name.endswith(".py")} >= {f"{package}/py.typed" for package in PACKAGES}
-    assert {Path(name).suffix for name in inside} <= {".py", ".typed", ".j2", ".css", ".js", ".txt"}
+    assert {Path(name).suffix for name in inside} <= {".py", ".typed", ".j2", ".css", ".js", ".txt", ".json"}
+    assert {name for name in inside if name.endswith(".json")} == {"benchmark/coverage.json"}
     assert "slvr_data/pages/card.md.j2" in inside
     assert "slvr_data/pages/preview.html.j2" in inside
 

@@ -30,22 +30,24 @@ def script_json(value: object) -> Markup:
     return Markup(text.translate(_SCRIPT_ESCAPES))
 
 
-def render(template: str, **context: object) -> str:
+def render(template: str, /, *, folder: Path | None = None, **context: object) -> str:
     """The page; the template's name is that of a file of this folder, e.g. "preview.html.j2".
+
+    Other packages keep their templates in a `folder` of their own and extend `base.html.j2` of this one.
 
     Lone surrogates (file names that are not UTF-8) show as their escapes: the page can always be written.
 
     Raises:
         jinja2.UndefinedError: the template uses a value that `context` lacks.
     """
-    page = _environment().get_template(template).render(context)
+    page = _environment(folder).get_template(template).render(context)
     return page.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 @cache
-def _environment() -> Environment:
+def _environment(folder: Path | None) -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
+        loader=FileSystemLoader([_TEMPLATES] if folder is None else [folder, _TEMPLATES]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from slvr_data.errors import UsageError
+from slvr_data.errors import RunError, UsageError
 from slvr_model.modeling import SlvrModel
 from slvr_model.tiny import StillProcessor
+from slvr_model.tokens import NAMES, STRINGS
 
 HERE = Path(__file__).parent
 SHIPPED = {"slvr:tiny": HERE / "tiny"}
@@ -16,9 +17,11 @@ SHIPPED = {"slvr:tiny": HERE / "tiny"}
 def open_checkpoint(name: str) -> tuple[SlvrModel, StillProcessor]:
     """A checkpoint by its shipped name, folder or hub name: the model in eval mode, and its processor.
 
+    Pictures are prepared by Pillow even where torchvision is installed, so that both give the same bits.
+
     Raises:
-        UsageError: there is none, or it is of another architecture.
-        RunError: it is damaged.
+        UsageError: there is none, or it is of another architecture, or lacks a processor.
+        RunError: it is damaged, or model and processor are of different checkpoints.
     """
     if name.startswith("slvr:") and name not in SHIPPED:
         raise UsageError(f"{name} does not ship with slvr; these do: {', '.join(SHIPPED)}")
@@ -26,5 +29,24 @@ def open_checkpoint(name: str) -> tuple[SlvrModel, StillProcessor]:
     if folder is not None and not (folder / "config.json").exists():
         raise UsageError(f"{name} is not part of this installation: slvr-train tiny DIR makes it, in DIR/checkpoint")
     model = SlvrModel.from_pretrained(folder or name)
-    processor = StillProcessor.from_pretrained(folder or name)
+    try:
+        processor = StillProcessor.from_pretrained(folder or name, backend="pil")
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise UsageError(
+            f"{name} has a model, but no processor that can be read: save it in the same folder with "
+            f"processor.save_pretrained ({str(error).strip().splitlines()[0]})"
+        ) from error
+    _check_pair(name, model, processor)
     return model, processor
+
+
+def _check_pair(name: str, model: SlvrModel, processor: StillProcessor) -> None:
+    """The tokens that stand for pictures and latents have the same ids in both."""
+    tokens, known = model.latent_config.tokens, processor.tokenizer.get_vocab()
+    pairs = {string: getattr(tokens, one) for one, string in zip(NAMES, STRINGS, strict=True) if string in known}
+    pairs[processor.image_token] = model.config.image_token_id
+    other = [
+        f"{string} {known.get(string)} and {number}" for string, number in pairs.items() if known.get(string) != number
+    ]
+    if other:
+        raise RunError(f"{name}: processor and model do not belong together ({', '.join(other)})")

@@ -31,8 +31,8 @@ from slvr_model.tiny_training import Run, table_of
 
 WORLD, HELD_OUT = 2024, 90210
 """Seeds of the worlds that are learnt from and examined on."""
-LOOK = Settings(steps=700, pictures=16, muon_lr=5e-3, adam_lr=1e-3, decay=0.1)
-PLAIN = Settings(steps=4500, muon_lr=4e-3, adam_lr=1e-3)
+LOOK = Settings(steps=800, pictures=16, muon_lr=5e-3, adam_lr=1e-3, decay=0.2)
+PLAIN = Settings(steps=5500, muon_lr=4e-3, adam_lr=1e-3, decay=0.6)
 TEACHER = Settings(steps=600, profiles=0, muon_lr=2e-3, adam_lr=5e-4)
 OWN = Settings(steps=400, profiles=0, muon_lr=1.5e-3, adam_lr=3e-4)
 STAGES = ("look", "plain", "teacher", "own")

@@ -103,7 +103,7 @@ def test_from_a_folder_with_packages_of_our_names(tmp_path: Path) -> None:
     arguments = ("build-attributes", "scenes", "--limit", 4, "--workers", 2, "--shard-size", 1, "--out", "set")
     assert "regions published" in command("slvr-data", *arguments, cwd=here)
     assert "sound" in command("slvr-data", "validate", "set", cwd=here)
-    assert "slvr-bench will bring" in command("slvr-bench", "--help", cwd=here)
+    assert "do two models really differ" in " ".join(command("slvr-bench", "--help", cwd=here).split())
     assert "Train models that write latents" in command("slvr-train", "--help", cwd=here)
 
 
@@ -123,12 +123,6 @@ def test_folders_of_our_names_that_are_no_packages_do_not_shadow(tmp_path: Path)
         (tmp_path / package).mkdir()
     assert "slvr-data" in command("slvr-data", "--help", PYTHONPATH=str(tmp_path))
     assert "slvr-bench" in command("slvr-bench", "--help", PYTHONPATH=str(tmp_path))
-
-
-def test_what_is_coming_is_said() -> None:
-    assert "SV-QA" in command("slvr-bench", "--help")
-    assert "SV-QA" in command("slvr-bench", "run", "--model", "x", code=2)
-    assert "SV-QA" in command("slvr-bench", code=2)
 
 
 def test_output_that_is_cut_off_is_no_error(tmp_path: Path) -> None:

@@ -14,10 +14,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from slvr_data.lock import Lock, holder
-from tests.builds import coco, end, of_coco, published, refused, run, shards, shared, start, wait_for
+from tests.builds import coco, end, in_time, of_coco, published, refused, run, shards, shared, start, wait_for
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +34,7 @@ def running(file: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     process = start(*of_coco(file, "--workers", 2, "--shard-size", 1, "--out", tmp_path / "set"))
     try:
         wait_for(lambda: len(shards(tmp_path / "set", "check")) >= 2)
-        os.killpg(process.pid, signal.SIGSTOP)
+        stop(process)
         yield process
     finally:
         with contextlib.suppress(ProcessLookupError):
@@ -41,18 +42,25 @@ def running(file: Path, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         end(process)
 
 
+def stop(process: subprocess.Popen[str]) -> None:
+    """Stop a build with its workers; back when none of them moves any more."""
+    os.killpg(process.pid, signal.SIGSTOP)
+    command = psutil.Process(process.pid)
+    all_of_it = [command, *command.children(recursive=True)]
+    still = (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE)
+    wait_for(lambda: all(each.status() in still for each in all_of_it))
+
+
 def test_a_second_writer_is_refused_at_once(running: subprocess.Popen[str], file: Path, tmp_path: Path) -> None:
     out = tmp_path / "set"
     before = sorted(path for path in out.rglob("*"))
-    started = time.monotonic()
-    message = refused(*of_coco(file, "--workers", 1, "--out", out))
-    assert time.monotonic() - started < 20
+    message = in_time(20, lambda: refused(*of_coco(file, "--workers", 1, "--out", out)))
     assert f"is being written by process {running.pid} on {socket.gethostname()}" in message
     for arguments in (("publish", out), ("merge", out, "--out", out)):
         assert f"process {running.pid}" in refused(*arguments)
     assert sorted(path for path in out.rglob("*")) == before
     os.killpg(running.pid, signal.SIGCONT)
-    assert running.wait(60) == 0
+    assert running.wait(300) == 0
     run(*of_coco(file, "--workers", 1, "--out", out))
 
 
@@ -60,7 +68,7 @@ def test_status_from_another_shell(running: subprocess.Popen[str], tmp_path: Pat
     time.sleep(1.1)  # the file that `status` reads is written once a second
     os.killpg(running.pid, signal.SIGCONT)
     wait_for(lambda: json.loads((tmp_path / "set" / ".work" / "progress.json").read_bytes())["done"])
-    os.killpg(running.pid, signal.SIGSTOP)
+    stop(running)
     text = run("status", tmp_path / "set").stdout
     assert f"process {running.pid} on {socket.gethostname()}" in text
     found = json.loads(run("status", tmp_path / "set", "--json").stdout)
@@ -122,12 +130,12 @@ def test_a_damaged_lock_file_is_no_obstacle(tmp_path: Path, text: str) -> None:
 
 
 def test_a_reader_that_asks_does_not_hinder_a_writer(tmp_path: Path) -> None:
-    """`status` holds the kernel's lock for a moment: a build that starts in it waits that moment."""
+    """`status` holds the kernel's lock for a moment, a longer one where others want the processor: a build waits."""
     path = tmp_path / "lock"
     path.touch()
     with path.open() as stream:
         fcntl.flock(stream, fcntl.LOCK_SH)
-        threading.Timer(0.03, lambda: fcntl.flock(stream, fcntl.LOCK_UN)).start()
+        threading.Timer(0.5, lambda: fcntl.flock(stream, fcntl.LOCK_UN)).start()
         with Lock(path):
             assert holder(path) == f"process {os.getpid()} on {socket.gethostname()}"
 

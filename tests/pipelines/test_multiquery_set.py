@@ -284,7 +284,7 @@ def test_two_at_once_are_kept_apart(photographs: Path, tmp_path: Path) -> None:
     one = start("build-multiquery", out, "--workers", 1, "--shard-size", 1)
     other = start("build-multiquery", out, "--workers", 1, "--shard-size", 1)
     try:
-        ended = [process.communicate(timeout=60) for process in (one, other)]
+        ended = [process.communicate(timeout=300) for process in (one, other)]
     finally:
         end_of(one)
         end_of(other)

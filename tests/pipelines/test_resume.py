@@ -76,18 +76,19 @@ def moment(name: str, out: Path) -> Any:
     return len(shards(out)) >= int(name)
 
 
-def kill(process: subprocess.Popen[str], group: bool) -> None:
-    """SIGKILL to the command, alone or with its group; its workers end by themselves."""
+def kill(process: subprocess.Popen[str], group: bool) -> bool:
+    """SIGKILL to the command, alone or with its group; its workers end by themselves. False if it ended before that."""
     children = psutil.Process(process.pid).children(recursive=True)
     if group:
         os.killpg(process.pid, signal.SIGKILL)
     else:
         process.kill()
-    assert process.wait(10) == -signal.SIGKILL, "it ended before it was killed"
-    _, alive = psutil.wait_procs(children, timeout=10)
+    struck = process.wait(60) == -signal.SIGKILL
+    _, alive = psutil.wait_procs(children, timeout=60)
     for child in alive:
         child.kill()
     assert not alive, "workers outlive the command that started them"
+    return struck
 
 
 @pytest.mark.parametrize(
@@ -105,8 +106,7 @@ def test_killed_several_times_in_a_row(whole: Path, tmp_path: Path, group: bool,
             wait_for(lambda name=name, process=process: moment(name, out) or process.poll() is not None)
             if process.poll() is not None:  # the moment passed unseen: this machine is busy
                 continue
-            kill(process, group)
-            kills += 1
+            kills += kill(process, group)
         finally:
             end(process)
         after = shards(out)
@@ -127,7 +127,7 @@ def test_what_is_left_is_done_and_no_more(whole: Path, tmp_path: Path) -> None:
     process = start(*command(whole, out))
     try:
         wait_for(lambda: len(shards(out, "check")) >= 10)
-        kill(process, group=True)
+        assert kill(process, group=True), "it ended before it was killed"
     finally:
         end(process)
     done = {stage: shards(out, stage) for stage in ("crop", "attributes", "check")}
@@ -153,13 +153,13 @@ def test_a_killed_worker_ends_the_run_with_one_line(whole: Path, tmp_path: Path)
         ]
         assert len(workers) == 2
         workers[0].kill()
-        errors = process.communicate(timeout=30)[1]
+        errors = process.communicate(timeout=300)[1]
     finally:
         end(process)
     assert process.returncode == 1
     assert "Traceback" not in errors
     assert [line for line in errors.splitlines() if "worker process died" in line and "same command again" in line]
-    assert not psutil.wait_procs(workers, timeout=5)[1]
+    assert not psutil.wait_procs(workers, timeout=60)[1]
     run(*command(whole, out))
     assert published(out) == published(whole / "set")
 
@@ -170,7 +170,7 @@ def test_ctrl_c_ends_the_run_with_one_line(whole: Path, tmp_path: Path) -> None:
     try:
         wait_for(lambda: len(shards(out)) >= 4)
         os.killpg(process.pid, signal.SIGINT)
-        errors = process.communicate(timeout=30)[1]
+        errors = process.communicate(timeout=300)[1]
     finally:
         end(process)
     assert process.returncode == 130
@@ -185,7 +185,7 @@ def crashes(template: Path, scratch: Path, *arguments: object) -> list[dict[str,
     scratch.mkdir()
     done = subprocess.run(
         [sys.executable, str(CRASH), str(template), str(scratch), *map(str, arguments)],
-        capture_output=True, text=True, env=environment(), timeout=120, check=False,
+        capture_output=True, text=True, env=environment(), timeout=600, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
@@ -298,7 +298,7 @@ def test_a_folder_with_work_but_no_publication_has_nothing_to_read(whole: Path, 
     process = start(*command(whole, out))
     try:
         wait_for(lambda: len(shards(out)) >= 2)
-        kill(process, group=True)
+        assert kill(process, group=True), "it ended before it was killed"
     finally:
         end(process)
     assert "holds no published set" in refused("validate", out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shlex
 import signal
 import socket
@@ -114,17 +115,15 @@ def fake(tmp_path: Path) -> Path:
 
 
 def free_port() -> int:
-    """The first of three free ports in a row."""
+    """The first of three free ports in a row, below those that Linux gives to whoever takes any."""
     while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
+        port = random.randrange(10_000, 32_000)
         try:
             for number in range(port, port + 3):
                 with socket.socket() as other:
                     other.bind(("127.0.0.1", number))
             return port
-        except (OSError, OverflowError):
+        except OSError:
             continue
 
 
@@ -141,7 +140,7 @@ def test_servers_start_say_so_and_end_together(fake: Path, number: signal.Signal
     line = process.stderr.readline()
     assert line == f"ready: --base-url http://localhost:{port}/v1 --base-url http://localhost:{port + 1}/v1\n"
     os.kill(process.pid, number)
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=300)
     assert process.returncode == 130
     assert len([line for line in out.splitlines() if "CUDA_VISIBLE_DEVICES" in line]) == 2
     for number in (port, port + 1):
@@ -151,14 +150,14 @@ def test_servers_start_say_so_and_end_together(fake: Path, number: signal.Signal
 
 def test_a_server_that_ends_by_itself_ends_the_command(fake: Path) -> None:
     process = served(fake, free_port(), "--die")
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 1
     assert "ended with code 7" in errors
 
 
 def test_no_vllm_is_one_sentence() -> None:
     command = [COMMAND, "serve", "a-1b", "--vllm", "/nowhere/vllm", "--run"]
-    found = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    found = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert found.returncode == 2
     assert "is not installed here: pip install vllm" in found.stderr
     assert len(found.stderr.strip().splitlines()) == 1

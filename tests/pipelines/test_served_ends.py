@@ -230,7 +230,7 @@ def test_a_server_that_is_plainly_wrong_in_the_middle(stub: RunningStub, clean: 
     try:
         wait_for(lambda: answered(stub) > first + 8, pause=0.02)
         stub.control(model="another")
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=300)
     finally:
         end(process)
         stub.control(service_ms=20)

@@ -146,7 +146,7 @@ def test_a_retry_that_is_killed_while_it_opens(stub: RunningStub, bad: Path, cle
         command = build(stub, out, *ONCE, scenes=SCENES)
         code = KILLED.format(strikes=[], number=number, arguments=[str(word) for word in (*command, *RETRY)])
         died = subprocess.run(
-            [sys.executable, "-c", code], env=environment(STUB_KEY=KEY), capture_output=True, text=True, timeout=60
+            [sys.executable, "-c", code], env=environment(STUB_KEY=KEY), capture_output=True, text=True, timeout=300
         )
         assert died.returncode == -signal.SIGKILL, died.stderr
         assert json.loads((out / ".work/retry-attributes.json").read_bytes())["retries"][0]["opened"] is False

@@ -132,6 +132,7 @@ def main() -> None:
     parser.add_argument("--fail", type=float, default=0.0)
     parser.add_argument("--chat-only", type=int, default=0)
     Handler.options = parser.parse_args()
+    ThreadingHTTPServer.request_queue_size = 128  # of connections that a busy machine has not taken yet
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     print(f"ready {server.server_port}", flush=True)
     server.serve_forever()

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -15,7 +16,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-START_SECONDS = 60
+_TAKEN: list[socket.socket] = []
+
+
+def nobody() -> str:
+    """An address, as `--base-url` takes it, where nobody listens: this process keeps its port from all others."""
+    taken = socket.socket()
+    taken.bind(("127.0.0.1", 0))
+    _TAKEN.append(taken)
+    return f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
 
 
 class RunningStub:

@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import signal
+import socket
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -222,8 +223,7 @@ async def serve(options: argparse.Namespace) -> None:
         while not ended():
             runner = web.AppRunner(stub.app(), handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
             await runner.setup()
-            site = web.TCPSite(runner, options.host, port, backlog=2048, reuse_address=True)
-            await site.start()
+            await web.SockSite(runner, await _bound(options.host, port), backlog=2048).start()
             if port == 0:
                 port = runner.addresses[0][1]
             if not stub.refused_until:
@@ -237,6 +237,23 @@ async def serve(options: argparse.Namespace) -> None:
                 await asyncio.sleep(0.02)
     finally:
         stub.model.table.close()
+
+
+async def _bound(host: str, port: int) -> socket.socket:
+    """A socket for this port, waited for where another process has it for a moment (0 takes a free one)."""
+    for attempt in range(300):
+        bound = socket.socket()
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            bound.bind((host, port))
+        except OSError:
+            bound.close()
+            if attempt == 299:
+                raise
+            await asyncio.sleep(0.1)
+        else:
+            break
+    return bound
 
 
 def parser() -> argparse.ArgumentParser:

@@ -274,6 +274,48 @@ def test_released_lvr_has_no_semantic_slot(tmp_path: Path) -> None:
     assert found.latents.semantic_SE is None
 
 
+@torch.no_grad()
+def test_released_lvr_feeds_its_last_state_back_eight_times(tmp_path: Path) -> None:
+    """Its decoding by hand: behind the start, eight inputs are the last state as it is; then the end, then text."""
+    released(tmp_path, "lvr")
+    of = SlvrModel.from_released(tmp_path)
+    batch = collate(asked_rows((5,)), of.layout, "left")
+    found = decode(of, batch, max_new_tokens=14, opening=True)
+    inputs, ids = of.embed(batch, of.encode(batch)), list[int]()
+    latents, first = list[Tensor](), batch.next_position()
+    for at in range(14):
+        later = (first + torch.arange(at)).expand(3, 1, -1)
+        positions = torch.cat([batch.positions_3BL, later], 2)
+        last = of.text(inputs_embeds=inputs, position_ids=positions, use_cache=False).last_hidden_state[:, -1:]
+        if 1 <= at <= 8:
+            latents.append(last[0, 0])
+            inputs, token = torch.cat([inputs, last], 1), 6
+        else:
+            logits = of.lm_head(last)[0, 0]
+            logits[[3, 4, 5, 6]] = -torch.inf  # the span's end and slot, picture and video: never sampled
+            token = 2 if at == 0 else 3 if at == 9 else int(logits.argmax())
+            inputs = torch.cat([inputs, of.text.embed_tokens(torch.tensor([[token]]))], 1)
+        ids.append(token)
+    assert found.replies()[0] == ids[: len(found.replies()[0])]
+    assert found.latents.visual_TD is not None
+    torch.testing.assert_close(found.latents.visual_TD[:8], torch.stack(latents), atol=1e-4, rtol=0)
+
+
+def test_released_tensors_of_switched_off_options_are_left_aside_and_others_are_not(tmp_path: Path) -> None:
+    released(tmp_path, "slvr")
+
+    def spare(tensors: Tensors) -> None:
+        tensors["slvr_latent_end_emb"] = torch.full((WIDTH,), torch.nan)
+        tensors["slvr_head.net.0.weight"] = torch.zeros(3)
+
+    changed(tmp_path, tmp_path, spare)
+    of = SlvrModel.from_released(tmp_path, target_dim=24)
+    assert all(bool(weights.isfinite().all()) for weights in of.state_dict().values())
+    changed(tmp_path, tmp_path, lambda tensors: tensors.update({"other_head.weight": torch.zeros(3)}))
+    with pytest.raises(RunError, match=r"unknown tensors: other_head\.weight;"):
+        SlvrModel.from_released(tmp_path, target_dim=24)
+
+
 def test_the_released_layout_is_read_when_asked_only(tmp_path: Path) -> None:
     released(tmp_path / "slvr", "slvr")
     with pytest.raises(UsageError, match="from_released"):

@@ -15,11 +15,14 @@ import pytest
 import torch
 
 from slvr_data.errors import RunError, UsageError
+from slvr_data.sources.scenes.forms import PLAIN
 from slvr_model.examination import examine_decoded, rows_to_ask
+from slvr_model.labels import ALIKE, LABELS, MIDDLE, cell_labels, labels_of
 from slvr_model.lessons import Lesson, kept_lessons, lessons
 from slvr_model.muon import orthogonal
+from slvr_model.naming import Names
 from slvr_model.packing import read_pictures, states_of
-from slvr_model.teaching import Settings, Teacher, cell_labels, examine, loss_of
+from slvr_model.teaching import Settings, Teacher, examine, loss_of
 from slvr_model.tiny import new_tiny
 from slvr_model.tiny_training import Run, rate_at, table_of
 
@@ -49,7 +52,7 @@ def test_a_packed_block_is_what_the_same_question_alone_is(few: list[Lesson]) ->
         seen = read_pictures(model, batch, teacher.image)
         states = {}
         for part in batch.parts:
-            logits_SV = model.lm_head(states_of(model, batch, seen, part)[0])
+            logits_SV = model.lm_head(states_of(model, batch, seen, part).last_SD)
             for number in set(part.number_S.tolist()):
                 states[number] = logits_SV[part.number_S == number]
         blocks = [(n, block) for n in (0, 1) for block in rows[n]]
@@ -95,13 +98,50 @@ def test_choices_come_in_random_order_and_the_letter_follows(few: list[Lesson]) 
 
 
 def test_labels_name_the_thing_under_a_token(few: list[Lesson]) -> None:
-    labels = cell_labels(few[0]).reshape(5, 8, 8)
+    labels = cell_labels(few[0]).reshape(len(LABELS), 8, 8)
     for thing in few[0].things:
         x, y = (int((thing.box[i] + thing.box[i + 2]) / 2 // 8) for i in (0, 1))
-        from slvr_data.sources.scenes.forms import PLAIN
-
         assert labels[0, y, x] == PLAIN.index(thing.profile.appearance.entity)
+        assert labels[MIDDLE, y, x] == 0
     assert ((labels[0] == 6) == (labels[1] == -100)).all()
+    assert (labels[MIDDLE] == 0).sum() == len(few[0].things)
+
+
+def test_names_end_where_a_thing_has_been_told_apart(few: list[Lesson]) -> None:
+    _, processor = new_tiny(0)
+    teacher, decode = Teacher(processor.tokenizer, Settings()), processor.tokenizer.decode
+    names = Names(teacher._ids)
+    seen = set()
+    for lesson in few:
+        known = names.of(lesson)
+        for thing in lesson.things:
+            for question in thing.questions:
+                block = names.asked(teacher.asked(question, question.wordings[0], ()), known, thing, question)
+                assert block.hints == ()
+                for at, labels in block.named:
+                    word = decode(block.prompt[at])
+                    seen.add(question.facet)
+                    if question.facet == "count":
+                        assert word.endswith("s") and labels[ALIKE] + 1 == int(question.answer)
+                    elif question.facet == "entity":
+                        assert LABELS[0][labels[0]] == question.answer
+                    elif question.facet == "color":
+                        assert labels == labels_of(thing)
+    assert {"color", "entity", "count", "relation"} <= seen
+
+
+def test_hints_tell_the_answer_and_the_letters(few: list[Lesson]) -> None:
+    _, processor = new_tiny(0)
+    teacher, decode = Teacher(processor.tokenizer, Settings()), processor.tokenizer.decode
+    names = Names(teacher._ids)
+    for thing in few[0].things:
+        for question in thing.questions:
+            block = teacher.asked(question, question.wordings[0], question.choices)
+            hints = [(decode(block.prompt[: at + 1]), decode(token)) for at, token in names.hints(block, question)]
+            ends = {f"\n{letter}. {choice}": letter for letter, choice in zip("ABCD", question.choices, strict=False)}
+            for end, letter in ends.items():
+                assert any(text.endswith(end) and token == letter for text, token in hints), (hints, end)
+            assert hints[0][1] == question.answer.split(" ")[0]
 
 
 def test_lessons_come_back_from_disk_and_have_one_hash(tmp_path: Path) -> None:
@@ -112,6 +152,9 @@ def test_lessons_come_back_from_disk_and_have_one_hash(tmp_path: Path) -> None:
     for one, two, three in zip(made, again, fresh, strict=True):
         assert one.things == two.things == three.things
         assert (one.picture == two.picture).all() and (one.picture == three.picture).all()
+    (tmp_path / "easy-3-00000.npz").write_bytes(b"PK damaged")
+    with pytest.raises(RunError, match="drawn again"):
+        kept_lessons(tmp_path, "easy", 3, 5)
 
 
 def test_orthogonal_keeps_directions_and_evens_lengths() -> None:
@@ -161,12 +204,12 @@ def by_heart(shown: list[Lesson], steps: int, folder: Path | None = None):  # ty
 @pytest.mark.slow
 def test_64_samples_are_learnt_by_heart_in_a_minute(few: list[Lesson]) -> None:
     begun = time.process_time()
-    model, teacher, _ = by_heart(few[:7], steps=160)
+    model, teacher, _ = by_heart(few[:7], steps=110)
     scores = examine(model, teacher, few[:7], lettered=False)
     right, asked = (sum(pair[i] for pair in scores.values()) for i in (0, 1))
     assert asked >= 64
     assert right / asked >= 0.95, table_of(scores)
-    assert time.process_time() - begun < 60
+    assert time.process_time() - begun < 2 * 60, "twice: cores that are shared count each second double"
 
 
 SMALL = """
@@ -215,6 +258,9 @@ def test_a_folder_of_another_run_is_refused(few: list[Lesson], tmp_path: Path) -
     _, _, run = by_heart(few[:2], steps=1, folder=tmp_path)
     with pytest.raises(UsageError, match="muon_lr"):
         Run(tmp_path, run.model, run.loss, Settings(steps=1, muon_lr=1.0), {})
+    torch.save({**torch.load(tmp_path / "state.pt", weights_only=True), "model": {}}, tmp_path / "state.pt")
+    with pytest.raises(RunError, match="cannot be read"):
+        Run(tmp_path, run.model, run.loss, run.settings, {})
     (tmp_path / "state.pt").write_bytes(b"no state")
     with pytest.raises(RunError, match="cannot be read"):
         Run(tmp_path, run.model, run.loss, run.settings, {})

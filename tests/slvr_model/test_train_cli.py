@@ -72,6 +72,6 @@ def test_a_small_training_runs_to_its_checkpoint_and_again_changes_nothing(tmp_p
     asked = ["chat", str(tmp_path / "run/checkpoint"), "--image", str(tmp_path / "scene.png")]
     answer = trained(*asked, "--box", "1,1,20,20", "--html", str(tmp_path / "answer.html"))
     assert "What can be seen at the top left of the picture?" in answer and "semantic latent: entity" in answer
-    assert (tmp_path / "answer.html").read_text().count("data:image/png") == 2
+    assert (tmp_path / "answer.html").read_text().count("data:image/png") == 3  # picture, two heat maps
     assert "four numbers" in trained(*asked, "--box", "1,2", code=2)
     assert "outside" in trained(*asked, "--box", "1,2,300,400", code=2)

@@ -12,6 +12,7 @@ from slvr_data.annotators.base import Unfinished
 from slvr_data.annotators.served.asking import ask_together, failure_of
 from slvr_data.requests.failures import BudgetError, ServerError, UnfinishedError
 from slvr_data.requests.messages import Answer, Refusal, Request, Sampling
+from tests.calls import until
 
 T = TypeVar("T")
 
@@ -84,7 +85,7 @@ def test_cancelling_cancels_the_calls() -> None:
 
     async def run() -> None:
         asking = asyncio.ensure_future(ask_together(desk, [request(name) for name in "abc"]))
-        await asyncio.sleep(0.1)
+        await until(lambda: len(desk.notes) == 3)
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asking

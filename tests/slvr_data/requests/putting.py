@@ -2,7 +2,8 @@
 
     python putting.py FOLDER SCRATCH START PER_SECOND
 
-Prints `ready`, then for each reply that `put` has returned from: the monotonic time and its number.
+Prints `ready`, then for each reply that `put` has returned from: the monotonic time, its number, and how many of this
+process's replies were committed by then. With `SLVR_TEST_PATIENT` it waits at each thousandth for the segment.
 """
 
 from __future__ import annotations
@@ -30,12 +31,16 @@ def main() -> None:
     folder, scratch = Path(sys.argv[1]), Path(sys.argv[2])
     number, rate = int(sys.argv[3]), float(sys.argv[4])
     store = RequestStore(folder, scratch)
+    before, put = store._writer._committed_count, 0
     os.write(1, b"ready\n")
     while True:
         store.put(reply(number))
-        os.write(1, f"{time.monotonic()} {number}\n".encode())
+        put += 1
+        os.write(1, f"{time.monotonic()} {number} {store._writer._committed_count - before}\n".encode())
         number += 1
         time.sleep(1 / rate)
+        while "SLVR_TEST_PATIENT" in os.environ and put % 1000 == 0 and store._writer._kept_count - before < put:
+            time.sleep(0.001)
 
 
 if __name__ == "__main__":

@@ -90,7 +90,7 @@ def test_a_body_without_end_is_not_read_to_it(tmp_path: Path) -> None:
     async def work() -> None:
         async with (
             scripted(lambda number, body: pours(number)) as server,
-            calling(tmp_path, server.url, attempts=2, timeout=20) as client,
+            calling(tmp_path, server.url, attempts=2, timeout=120) as client,
         ):
             refused = await client.ask(asking())
             assert isinstance(refused, Refusal) and refused.failure == "length"

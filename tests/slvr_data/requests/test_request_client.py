@@ -20,7 +20,7 @@ from slvr_data.requests.failures import BadReplyError, ServerError, UnfinishedEr
 from slvr_data.requests.keys import request_key
 from slvr_data.requests.ledger import Ledger
 from slvr_data.requests.messages import Answer, Refusal, Sampling
-from tests.calls import GOOD, accept, asking, calling, completion, run, scripted, sent
+from tests.calls import GOOD, accept, asking, calling, completion, run, scripted, sent, until
 from tests.servers.faults import mixed
 from tests.servers.running import RunningStub, running_stub
 
@@ -162,12 +162,12 @@ def test_retry_after_is_honoured_and_holds_no_slot(tmp_path: Path) -> None:
         ):
             started = time.monotonic()
             first = asyncio.create_task(client.ask(asking(0)))
-            await asyncio.sleep(0.3)
-            assert client._pool.endpoints[0].gate.in_flight == 0
+            await until(lambda: server.bodies and client._pool.endpoints[0].gate.in_flight == 0)
             await client.ask(asking(1))
-            assert not first.done(), "another call goes on while the first one waits"
             await first
             assert 2 <= time.monotonic() - started < 20
+            asked = [body["messages"][0]["content"][1]["text"].split()[-1] for body in server.bodies]
+            assert asked == ["0.", "1.", "0."], "another call goes on while the first one waits"
 
     run(work())
 
@@ -184,7 +184,7 @@ def test_a_server_that_wants_to_be_left_alone_for_hours_is_unfinished(tmp_path: 
 
 def test_with_a_fifth_of_faults_all_are_answered_and_nothing_twice(tmp_path: Path) -> None:
     async def work(stub: RunningStub) -> None:
-        async with calling(tmp_path, stub.base_url, timeout=3) as client:
+        async with calling(tmp_path, stub.base_url, timeout=5, max_concurrency=16) as client:
             found = await asyncio.gather(*(client.ask(asking(number)) for number in range(400)))
             assert Counter(type(answer) for answer in found) == {Answer: 400}
             failures = counts(client)["failures"]
@@ -266,11 +266,11 @@ def test_identical_requests_in_flight_are_one_call(tmp_path: Path) -> None:
 def test_when_the_first_of_identical_asks_is_cancelled_the_next_one_calls(tmp_path: Path) -> None:
     async def work() -> None:
         async with (
-            scripted(lambda number, body: asyncio.sleep(0.2, completion())) as server,
+            scripted(lambda number, body: asyncio.sleep(0 if number else 300, completion())) as server,
             calling(tmp_path, server.url) as client,
         ):
             asks = [asyncio.create_task(client.ask(asking())) for _ in range(3)]
-            await asyncio.sleep(0.05)
+            await until(lambda: server.bodies)
             asks[0].cancel()
             first, *others = await asyncio.gather(*asks, return_exceptions=True)
             assert isinstance(first, asyncio.CancelledError)
@@ -327,7 +327,7 @@ def test_room_is_what_fills_the_gates_and_state_tells_it(tmp_path: Path) -> None
         ):
             assert client.room == 6
             asks = [asyncio.create_task(client.ask(asking(n))) for n in range(5)]
-            await asyncio.sleep(0.2)
+            await until(lambda: len(server.bodies) == 3)
             assert client.room == 1
             assert client.state() == "3 of 3 in flight"
             release.set()

@@ -9,7 +9,7 @@ import pytest
 from slvr_data.requests.client import Client
 from slvr_data.requests.control import Gate, TurnedAwayError, steered
 from slvr_data.requests.metrics import Load
-from tests.calls import asking, calling, run, sent
+from tests.calls import asking, calling, run, sent, until
 from tests.servers.running import RunningStub, running_stub
 
 
@@ -93,12 +93,12 @@ def test_who_waits_is_turned_away_and_the_others_stay() -> None:
 def test_a_held_gate_opens_again() -> None:
     async def work() -> float:
         gate = Gate(4)
-        gate.hold(0.2)
         started = time.monotonic()
+        gate.hold(0.2)
         async with gate.slot(0):
             return time.monotonic() - started
 
-    assert 0.19 < run(work()) < 1
+    assert 0.2 <= run(work()) < 10
 
 
 def test_without_figures_a_gate_grows_with_replies_and_halves_once_per_round_trip() -> None:
@@ -166,23 +166,24 @@ def test_the_stub_tells_the_cache_that_running_calls_hold(tmp_path: Path) -> Non
         async with calling(tmp_path, stub.base_url, store=False) as client:
             transport = client._transports[0]
             for first in (0, 100):
+                stub.control(slots=0)
                 asks = [asyncio.create_task(client.ask(asking(first + n))) for n in range(4)]
-                await asyncio.sleep(0.4)
+                await until(lambda: stub.log()["waiting"]["now"] == 4)
+                stub.control(slots=4)
                 busy = await transport.load()
                 await asyncio.gather(*asks)
                 idle = await transport.load()
                 assert busy and idle and busy.cache and busy.running == 4
                 assert 0 < busy.cache < 1 and idle.cache == 0
 
-    with running_stub(slots=4, service_ms=1000, cache_tokens=10) as stub:
+    with running_stub(slots=4, service_ms=2000, cache_tokens=10) as stub:
         run(work(stub))
 
 
-async def keep_busy(client: Client, seconds: float, first: int = 0) -> None:
+async def keep_busy(client: Client, over: asyncio.Event, first: int = 0) -> None:
     """Ask for new things as long as there is room."""
     number, calls = first, set[asyncio.Task[object]]()
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
+    while not over.is_set():
         for _ in range(client.room):
             picture = sent(number // 4 % 20, side=140)
             call = asyncio.create_task(client.ask(asking(number, picture=picture)))
@@ -196,46 +197,47 @@ async def keep_busy(client: Client, seconds: float, first: int = 0) -> None:
     assert all(endpoint.gate.open_calls == 0 for endpoint in client._pool.endpoints)
 
 
-def share(stub: RunningStub) -> tuple[float, float]:
-    """(Slots at work, calls waiting) per slot since the last reset, on average."""
-    log = stub.log()
-    return log["running"]["mean"] / log["slots"], log["waiting"]["mean"] / log["slots"]
+async def well_filled(stub: RunningStub) -> None:
+    """On average over five seconds the slots are at work and few calls wait: at once, or when others let us work."""
+    seen = []
+    for _ in range(4):
+        await asyncio.to_thread(stub.control, reset=True)
+        await asyncio.sleep(5)
+        log = await asyncio.to_thread(stub.log)
+        seen.append((log["running"]["mean"] / log["slots"], log["waiting"]["mean"] / log["slots"]))
+        if seen[-1][0] >= 0.9 and seen[-1][1] <= 1.5:
+            return
+    raise AssertionError(f"of {log['slots']} slots, at work and waiting for each: {seen}")
 
 
 @pytest.mark.slow
 def test_sixteen_slots_are_found_and_filled_and_then_eight(tmp_path: Path) -> None:
     async def work(stub: RunningStub) -> None:
         async with calling(tmp_path, stub.base_url) as client:
-            busy = asyncio.create_task(keep_busy(client, 20))
+            over = asyncio.Event()
+            busy = asyncio.create_task(keep_busy(client, over))
             await asyncio.sleep(6)
-            for slots in (16, 8):
-                await asyncio.to_thread(stub.control, slots=slots, reset=True)
-                await asyncio.sleep(2 if slots == 8 else 0)
-                if slots == 8:
-                    await asyncio.to_thread(stub.control, reset=True)
-                await asyncio.sleep(5)
-                working, waiting = await asyncio.to_thread(share, stub)
-                assert working >= 0.9, f"{slots} slots: {working} of them at work"
-                assert waiting <= 1.5, f"{slots} slots: {waiting} waiting for each"
+            await well_filled(stub)
+            await asyncio.to_thread(stub.control, slots=8)
+            await asyncio.sleep(2)
+            await well_filled(stub)
+            over.set()
             await busy
 
-    with running_stub(slots=16, service_ms=200) as stub:  # slow enough that a busy machine does not count
+    with running_stub(slots=16, service_ms=400) as stub:  # slow enough that a busy machine does not count
         run(work(stub))
 
 
 @pytest.mark.slow
 def test_two_clients_share_a_server(tmp_path: Path) -> None:
-    async def work(stub: RunningStub) -> tuple[float, float]:
+    async def work(stub: RunningStub) -> None:
         async with calling(tmp_path / "a", stub.base_url) as one, calling(tmp_path / "b", stub.base_url) as other:
-            busy = [asyncio.create_task(keep_busy(each, 12, 100_000 * n)) for n, each in enumerate((one, other))]
+            over = asyncio.Event()
+            busy = [asyncio.create_task(keep_busy(each, over, 100_000 * n)) for n, each in enumerate((one, other))]
             await asyncio.sleep(6)
-            await asyncio.to_thread(stub.control, reset=True)
-            await asyncio.sleep(5)
-            found = await asyncio.to_thread(share, stub)
+            await well_filled(stub)
+            over.set()
             await asyncio.gather(*busy)
-            return found
 
-    with running_stub(slots=16, service_ms=200) as stub:
-        working, waiting = run(work(stub))
-    assert working >= 0.9
-    assert waiting <= 1.5
+    with running_stub(slots=16, service_ms=400) as stub:
+        run(work(stub))

@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ import pytest
 from slvr_data.errors import RunError, UsageError
 from slvr_data.requests import writer
 from slvr_data.requests.store import RequestStore
+from tests.builds import wait_for
 from tests.slvr_data.requests.putting import reply
 from tests.slvr_data.requests.stored import missing, rows, segments
 
@@ -30,26 +30,34 @@ ROOT = Path(__file__).parents[3]
 
 
 @contextmanager
-def putting(folder: Path, scratch: Path, start: int, rate: float) -> Iterator[subprocess.Popen[bytes]]:
+def putting(folder: Path, scratch: Path, start: int, rate: float, **more: str) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, PUTTING, folder, scratch, str(start), str(rate)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=os.environ | {"PYTHONPATH": str(ROOT)}) as process:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)} | more
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
         yield process
         process.kill()
 
 
-def killed(folder: Path, scratch: Path, start: int, rate: float, count: int) -> tuple[list[int], list[int]]:
-    """Kill a process when it has put so many replies: the numbers it has put, and those of the last 100 ms."""
+LAST_SECONDS = 1.0
+"""A reply is committed within 100 ms; ten times that where others want the processor and the disk."""
+
+
+def killed(
+    folder: Path, scratch: Path, start: int, rate: float, count: int, **more: str
+) -> tuple[list[int], list[int], list[int]]:
+    """Kill a process when it has put so many replies: what it has put, what of it last, and what was not committed."""
     lines = []
-    with putting(folder, scratch, start, rate) as process:
+    with putting(folder, scratch, start, rate, **more) as process:
         for line in process.stdout or ():
             lines.append(line)
             if len(lines) == count:
                 os.kill(process.pid, signal.SIGKILL)
-    told = [(float(line.split()[0]), int(line.split()[1])) for line in lines if line.endswith(b"\n")]
-    end = told[-1][0]
-    return [number for _, number in told], [number for at, number in told if at >= end - 0.1]
+    told = [line.split() for line in lines if line.endswith(b"\n")]
+    put = [int(number) for _, number, _ in told]
+    last = [int(number) for at, number, _ in told if float(at) >= float(told[-1][0]) - LAST_SECONDS]
+    return put, last, put[int(told[-1][2]) :]
 
 
 @pytest.mark.slow
@@ -58,13 +66,14 @@ def test_sigkill_loses_one_commit_interval_at_most(tmp_path: Path) -> None:
     dice = random.Random(os.getpid())
     folder, told, gone = tmp_path / "set", [-1], set()
     for rate, most in ((300, 300), (1e9, 5000), (2000, 1500), (1e9, 9000), (30, 30), (1e9, 5000)):
-        put, last = killed(folder, tmp_path / "here", told[-1] + 2, rate, dice.randrange(1, most))
+        put, last, uncommitted = killed(folder, tmp_path / "here", told[-1] + 2, rate, dice.randrange(1, most))
         told += put  # it may have put one more than it told of
         said: list[str] = []
         lost = set(missing(folder, tmp_path / "here", told[-1] + 1, said.append)) & set(told)
         assert said == []
         new = lost - gone
         assert new <= set(put), "what an earlier run had is still there"
+        assert new <= set(uncommitted), "what was committed is still there"
         assert len(new - set(last)) <= 64
         assert not new or new == set(range(min(new), told[-1] + 1)), "only the last ones are lost"
         gone |= new
@@ -74,13 +83,13 @@ def test_sigkill_loses_one_commit_interval_at_most(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_another_node_lacks_a_thousand_replies_at_most(tmp_path: Path) -> None:
-    """And those that came while a segment was written (here in less than 0.3 s); 30 seconds play no part."""
+    """And those that came while a segment was written: here none is put meanwhile."""
     folder = tmp_path / "set"
-    put, last = killed(folder, tmp_path / "here", 0, 3000, 3700)
+    put, _, uncommitted = killed(folder, tmp_path / "here", 0, 3000, 3700, SLVR_TEST_PATIENT="1")
     lost = missing(folder, tmp_path / "there", put[-1] + 1)
-    assert len(lost) <= 1000 + 3000 * 0.3
+    assert len(lost) <= 1000
     assert lost == list(range(put[-1] + 1 - len(lost), put[-1] + 1))
-    assert len(missing(folder, tmp_path / "here", put[-1] + 1)) <= 64 + len(last)
+    assert set(missing(folder, tmp_path / "here", put[-1] + 1)) <= set(uncommitted)
     assert len(rows(folder)) == len(set(rows(folder)))
 
 
@@ -89,9 +98,8 @@ def test_what_another_node_asked_anew_replaces_what_was_left_here(tmp_path: Path
     folder = tmp_path / "set"
     with putting(folder, tmp_path / "here", 0, 1e9) as process:
         assert process.stdout is not None
-        for _ in range(100):
-            process.stdout.readline()
-        time.sleep(0.3)
+        while int(process.stdout.readline().split()[2]) < 100:
+            pass  # not yet committed
         process.kill()
     shutil.rmtree(folder / "segments")
     anew = reply(3, "asked again")
@@ -113,6 +121,9 @@ from slvr_data.errors import RunError
 from slvr_data.requests import writer
 from slvr_data.requests.store import RequestStore
 from tests.slvr_data.requests.putting import reply
+def commit(store):
+    while store._writer._pending and store._writer._error is None:
+        time.sleep(0.002)
 folder, scratch, database, segment = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 resource.setrlimit(resource.RLIMIT_FSIZE, (database, resource.RLIM_INFINITY))
 try:
@@ -120,8 +131,8 @@ try:
         for number in range(900):
             store.put(reply(number, "text " * 30 + hex(hash(str(number)) ** 9)))
             if number % 64 == 0:
-                time.sleep(0.02)
-        time.sleep(0.5)
+                commit(store)
+        commit(store)
         resource.setrlimit(resource.RLIMIT_FSIZE, (segment, resource.RLIM_INFINITY))
         print("all put", flush=True)
         store.{last}
@@ -136,7 +147,7 @@ def limited(tmp_path: Path, database: int, segment: int, last: str = "flush()") 
     arguments = [tmp_path / "set", tmp_path / "here", str(database), str(segment)]
     found = subprocess.run(
         [sys.executable, "-c", LIMITED.replace("{last}", last), *arguments],
-        capture_output=True, text=True, timeout=60, check=False, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=300, check=False, env=os.environ | {"PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     assert found.stderr == ""
     return found.returncode, found.stdout.splitlines()
@@ -188,10 +199,9 @@ def test_an_error_in_the_background_is_raised_by_every_later_call(
 ) -> None:
     monkeypatch.setattr(writer, "SEGMENT_SECONDS", 0.05)
     store = RequestStore(tmp_path / "set", tmp_path / "here")
-    time.sleep(0.3)
     (tmp_path / "set" / "segments").rmdir()
     store.put(reply(0))
-    time.sleep(0.5)
+    wait_for(lambda: store._writer._error)
     arguments = {"put": [reply(1)], "allow_more": ["a", 1]}
     for _ in range(2):
         with pytest.raises(RunError, match=r"writing .*00000001-replies-.* failed"):
@@ -209,7 +219,6 @@ def test_an_error_in_the_background_is_raised_by_every_later_call(
 def test_an_error_of_the_run_is_not_hidden_by_one_of_the_store(tmp_path: Path) -> None:
     said: list[str] = []
     with pytest.raises(UsageError, match="mine"), RequestStore(tmp_path / "set", tmp_path / "here", said.append) as it:
-        time.sleep(0.2)
         it.put(reply(0))
         (tmp_path / "set" / "segments").rmdir()
         raise UsageError("mine")

@@ -131,9 +131,11 @@ def test_a_killed_run_loses_what_was_counted_since_the_last_saving(tmp_path: Pat
 import pathlib, time
 from slvr_data.requests import ledger as module
 module.SAVE_SECONDS = 0.2
-ledger = module.Ledger(pathlib.Path({str(tmp_path / "ledger.json")!r}))
+file = pathlib.Path({str(tmp_path / "ledger.json")!r})
+ledger = module.Ledger(file)
 ledger.called("profile")
-time.sleep(1.0)
+while not file.exists():
+    time.sleep(0.01)
 ledger.called("profile")
 print("counted", flush=True)
 time.sleep(60)
@@ -153,7 +155,7 @@ def test_what_goes_wrong_while_saving_is_raised_by_the_next_count(
     ledger = Ledger(tmp_path / "requests" / "ledger.json")
     ledger.called("profile")
     with pytest.raises(RunError, match=r"writing .*ledger\.json failed"):
-        for _ in range(100):
+        for _ in range(1000):
             time.sleep(0.05)
             ledger.called("profile")
     (tmp_path / "requests").unlink()

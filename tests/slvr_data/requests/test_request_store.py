@@ -58,28 +58,29 @@ def test_a_reply_is_there_at_once(store: RequestStore) -> None:
 def test_one_reply_is_committed_within_100_ms_and_64_at_once(
     store: RequestStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert writer.GROUP_SECONDS < 0.1
     started = time.monotonic()
     store.put(reply(0))
-    assert within(5, lambda: committed(store) == 1)
-    assert time.monotonic() - started < 0.1 + 2  # the second: for a busy machine
+    assert within(30, lambda: committed(store) == 1)
+    assert time.monotonic() - started < 0.1 + 5  # the second: for a busy machine
     monkeypatch.setattr(writer, "GROUP_SECONDS", 60)
     for number in range(1, 64):
         store.put(reply(number))
     time.sleep(0.2)
     assert committed(store) == 1
     store.put(reply(64))
-    assert within(5, lambda: committed(store) == 65)
+    assert within(30, lambda: committed(store) == 65)
 
 
 def test_a_segment_is_written_in_time_or_when_it_is_full(store: RequestStore, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = store.scratch.parents[1] / "set"
     for number in range(writer.SEGMENT_REPLIES):
         store.put(reply(number))
-    assert within(5, lambda: len(segments(folder)) > 0)
+    assert within(20, lambda: len(segments(folder)) > 0)
     assert writer.SEGMENT_SECONDS == 30
     monkeypatch.setattr(writer, "SEGMENT_SECONDS", 0.3)
     store.put(reply(5000))
-    assert within(5, lambda: reply(5000).key in rows(folder))
+    assert within(20, lambda: reply(5000).key in rows(folder)), "long before the 30 seconds"
 
 
 def test_a_slow_set_folder_does_not_delay_commits(store: RequestStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,15 +88,15 @@ def test_a_slow_set_folder_does_not_delay_commits(store: RequestStore, monkeypat
 
     def slow(self: SegmentFolder, kind: str, rows: list[Row]) -> Segment:
         begun.set()
-        go.wait(20)
+        go.wait(120)
         return real(self, kind, rows)  # type: ignore[arg-type]
 
     monkeypatch.setattr(SegmentFolder, "write", slow)
     for number in range(writer.SEGMENT_REPLIES):
         store.put(reply(number))
-    assert begun.wait(5)
+    assert begun.wait(30)
     store.put(reply(7000))
-    assert within(2, lambda: committed(store) == writer.SEGMENT_REPLIES + 1)
+    assert within(30, lambda: committed(store) == writer.SEGMENT_REPLIES + 1)
     go.set()
 
 

@@ -1,0 +1,62 @@
+"""Commands that read runs: `compare`, `report`, `list`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Runs = Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs.")]
+Data = Annotated[
+    Path | None, typer.Option("--data", metavar="DIR", help="Their benchmark folder (found for runs in DIR/runs).")
+]
+
+
+def compare(
+    runs: Runs,
+    as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
+) -> None:
+    """Do two runs really differ? Refuses runs that were not asked the same in the same way."""
+    import json
+
+    from benchmark.compare import as_text, compared, may_differ
+    from benchmark.opened import open_runs
+
+    opened = open_runs(runs)
+    rows = compared(opened)
+    if as_json:
+        tree = {"differs": dict(may_differ(opened)), "comparisons": [row.model_dump(mode="json") for row in rows]}
+        typer.echo(json.dumps(tree, ensure_ascii=False, allow_nan=False))
+    else:
+        typer.echo(as_text(opened, rows), nl=False)
+
+
+def report(
+    runs: Runs,
+    data: Data = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where to write (default: report in the first run).")
+    ] = None,
+    samples: Annotated[int, typer.Option(min=0, metavar="N", help="Regions that the page shows.")] = 120,
+) -> None:
+    """Write one self-contained HTML page, and the scores as JSON, CSV, Markdown, LaTeX and a leaderboard row."""
+    import shlex
+
+    from benchmark.report import write_report
+
+    named = [] if data is None else ["--data", str(data)]
+    command = shlex.join(["slvr-bench", "report", *map(str, runs), *named])
+    for path in write_report(runs, data, out, samples, command):
+        typer.echo(path)
+
+
+def list_(
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="[DIR]", help="A benchmark folder, or a folder of runs: list its runs.")
+    ] = None,
+) -> None:
+    """List what can be run - models, variants, protocols - or the runs in a folder."""
+    from benchmark.listing import kinds, runs_in
+
+    typer.echo(kinds() if folder is None else runs_in(folder), nl=False)

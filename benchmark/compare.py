@@ -1,0 +1,170 @@
+"""Two or more runs against each other: whether they may be compared, and what the comparison says, as text.
+
+They may where the same was asked in the same way; otherwise the difference is named. The statistics are those of
+`benchmark.comparison`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmark.comparison import Difference, differences
+from benchmark.opened import Run
+from benchmark.records import Header
+from benchmark.wording import between, kind_of, word_of, written
+from slvr_data.errors import UsageError
+
+MUST_AGREE = (
+    "data_revision", "form", "protocol", "prompt_sha256", "extraction", "seeds", "max_pixels", "max_new_tokens",
+)  # fmt: skip
+"""Fields of a header that two runs must share."""
+WORDS = {
+    "data_revision": "data revision",
+    "prompt_sha256": "prompt text",
+    "extraction": "version of the extraction rules",
+    "max_pixels": "picture budget (pixels)",
+    "max_new_tokens": "limit on new tokens",
+}
+"""What a person calls a field of the header, where that is not its name."""
+
+
+LEVEL = 0.05
+"""A difference is said to be one where p after Holm's correction is below."""
+
+
+def compared(runs: Sequence[Run]) -> list[Difference]:
+    """Every pair of runs on the scores of `benchmark.comparison.TESTED`.
+
+    Raises:
+        UsageError: they may not be compared.
+    """
+    check_comparable(runs)
+    return differences({run.name: run.lines for run in runs})
+
+
+def check_comparable(runs: Sequence[Run]) -> None:
+    """Every run against the first.
+
+    Raises:
+        UsageError: there are fewer than two, one is not whole, or two differ in what they must share.
+    """
+    if len(runs) < 2:
+        raise UsageError("one run cannot be compared: name two or more (slvr-bench report shows one)")
+    for run in runs:
+        if run.state:
+            raise UsageError(
+                f"{run.name} is not whole ({run.state}): the command that began it goes on with it, "
+                "and slvr-bench report shows it as it is"
+            )
+    for run in runs[1:]:
+        differing = disagreements(runs[0].header, run.header)
+        if differing:
+            raise UsageError(f"{runs[0].name} and {run.name} cannot be compared: {'; '.join(differing)}")
+        _same_asks(runs[0], run)
+
+
+def disagreements(first: Header, second: Header) -> list[str]:
+    """What must agree and does not, in words; empty for two runs that may be compared."""
+    found = []
+    for name in MUST_AGREE:
+        one, other = getattr(first, name), getattr(second, name)
+        if one != other:
+            found.append(f"{WORDS.get(name, name)} {_short(one)} and {_short(other)}")
+    return found
+
+
+def may_differ(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
+    """What differs between the runs and may, by name: the model, its details, sampling, what was asked beside."""
+    headers = [run.header for run in runs]
+    rows: list[tuple[str, list[object]]] = [
+        (name, [getattr(header, name) for header in headers]) for name in ("model", "variants", "sampling")
+    ]
+    details = dict.fromkeys(key for header in headers for key in header.model_details)
+    rows += [(key, [header.model_details.get(key) for header in headers]) for key in details]
+    return [
+        (name.replace("_", " "), [_short(value) for value in values])
+        for name, values in rows
+        if any(value != values[0] for value in values)
+    ]
+
+
+def _same_asks(first: Run, second: Run) -> None:
+    """The same plain asks: another limit, or a log that was put together by hand, is named by what it lacks."""
+    one, other = (
+        {line.ask_id: (line.question, line.choices) for line in run.lines if line.variant == "plain"}
+        for run in (first, second)
+    )
+    for here, there, lacking in ((one, other, second), (other, one, first)):
+        missing = [ask_id for ask_id in here if ask_id not in there]
+        if missing:
+            raise UsageError(
+                f"{first.name} and {second.name} were not asked the same: {lacking.name} lacks {len(missing):,} of the "
+                f"queries of the other, {missing[0]} for one; run both with the same --limit"
+            )
+    for ask_id, put in one.items():
+        if other[ask_id] != put:
+            raise UsageError(f"{first.name} and {second.name} were asked {ask_id} in other words or another order")
+
+
+def _short(value: object) -> str:
+    """A value in a sentence; hashes are cut."""
+    if value is None or value == [] or value == {}:
+        return "none"
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text[:12] if len(text) == 64 and all(c in "0123456789abcdef" for c in text) else text
+
+
+# --- what a comparison says
+
+
+def verdict(row: Difference) -> str:
+    """One sentence, after Holm's correction for all differences of the comparison."""
+    if row.difference is None or row.p_adjusted is None:
+        return "cannot be tested"
+    if row.p_adjusted >= LEVEL:
+        return "no difference is shown"
+    return f"{row.second} is {'higher' if row.difference > 0 else 'lower'}"
+
+
+def p_written(p: float | None) -> str:
+    """A p value as it is printed."""
+    if p is None:
+        return "–"
+    return "< 0.0001" if p < 0.0001 else f"{p:.4f}" if p < 0.001 else f"{p:.3f}"
+
+
+def as_text(runs: Sequence[Run], rows: Sequence[Difference]) -> str:
+    """The comparison for a terminal: what differs and may, then a block for every pair."""
+    lines = [f"{run.name}: {run.folder}" for run in runs]
+    lines += [
+        f"may differ, and does: {name}: {' | '.join(values)}" for name, values in may_differ(runs) if name != "model"
+    ]
+    pair = None
+    for row in rows:
+        if (row.first, row.second) != pair:
+            pair = (row.first, row.second)
+            over = f"{row.n_items:,} regions of {row.n_clusters:,} pictures"
+            lines += ["", f"{row.second} less {row.first}, over {over}"]
+        lines.append("  " + _line(row))
+    lines += ["", "Points or coefficients with 95 % intervals over pictures; p by exchanging the runs within pictures."]
+    return "\n".join([*lines, ""])
+
+
+def _line(row: Difference) -> str:
+    percent = kind_of(row.score) != "coefficient"
+    values = f"{written(row.first_value, percent)} -> {written(row.second_value, percent)}"
+    shown = written(row.difference, percent, signed=True)
+    interval = between(row.low, row.high, percent, signed=True) or f"no interval: {row.withheld}"
+    return f"{word_of(row.score).label:<10} {values:<16} {shown} ({interval}); {tests_of(row)}: {verdict(row)}"
+
+
+def tests_of(row: Difference) -> str:
+    """The p values, and the difference that these items would show, in words."""
+    parts = [f"p {p_written(row.p)}, after Holm {p_written(row.p_adjusted)}"]
+    if row.mcnemar is not None:
+        regions = f"{row.only_first:,} and {row.only_second:,} regions right in one alone"
+        parts.append(f"exact McNemar p {p_written(row.mcnemar)} ({regions})")
+    if row.detectable is not None:
+        size = written(row.detectable, kind_of(row.score) != "coefficient")
+        parts.append(f"a true difference of {size} would be found four times in five")
+    return "; ".join(parts)

@@ -1,0 +1,149 @@
+"""The rows of files of others, in one form. `benchmark.importing` says which files those are."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from slvr_data.errors import UsageError
+from slvr_data.sources.json_array import json_rows
+
+_ANSWER = re.compile(r"<answer>(.*?)</answer>", re.S)
+
+
+class RowQuery(BaseModel):
+    """A question as a file has it."""
+
+    model_config = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
+
+    question: str = Field(min_length=1)
+    answer: str = Field(min_length=1)
+    choices: list[str] = []
+    facet: str | None = None
+    paraphrases: list[str] = []
+    query_id: str | None = None
+
+
+class Row(BaseModel):
+    """A row: an item, or some of its questions."""
+
+    model_config = ConfigDict(extra="forbid", coerce_numbers_to_str=True)
+
+    id: str = Field(min_length=1)
+    image: str = Field(min_length=1)
+    bbox: tuple[float, float, float, float] | None = None
+    label: str | None = None
+    queries: list[RowQuery] = []
+    turn: bool = Field(False, exclude=True)
+    """Whether its id may count the questions of an item, as those of the paper's list do."""
+
+
+class FaultError(Exception):
+    """What is wrong with a row or an item: a stable reason, and words."""
+
+    def __init__(self, reason: str, words: str) -> None:
+        super().__init__(reason, words)
+        self.reason, self.words = reason, words
+
+
+def read_rows(file: Path) -> Iterator[tuple[int, Row | FaultError]]:
+    """Each row of a file with its line, or what is wrong with it.
+
+    Raises:
+        UsageError: the file as a whole cannot be read.
+    """
+    if not file.is_file():
+        raise UsageError(f"{file} is not a file")
+    for line, tree in _csv_rows(file) if file.suffix.lower() == ".csv" else _json_rows(file):
+        try:
+            yield line, _row(tree)
+        except FaultError as fault:
+            yield line, fault
+
+
+def _json_rows(file: Path) -> Iterator[tuple[int, Any]]:
+    for row in json_rows(file):
+        try:
+            yield row.line, json.loads(row.payload or b"")
+        except (ValueError, RecursionError) as error:
+            yield row.line, FaultError("not-json", f"the row is not JSON: {error}")
+
+
+def _csv_rows(file: Path) -> Iterator[tuple[int, Any]]:
+    csv.field_size_limit(min(sys.maxsize, 1 << 24))
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream, strict=True)
+            for row in reader:
+                yield reader.line_num, {key: value for key, value in row.items() if value not in (None, "")}
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{file} cannot be read as CSV in UTF-8: {error}") from None
+
+
+def _row(tree: Any) -> Row:
+    """A row in the one form.
+
+    Raises:
+        FaultError: it has none of the known forms.
+    """
+    if isinstance(tree, FaultError):
+        raise tree
+    if not isinstance(tree, dict) or None in tree:
+        raise FaultError("not-an-object", "the row is no object, or has more columns than the head")
+    if "conversations" in tree:
+        tree = _conversation(tree)
+    elif "queries" not in tree:
+        own = {key: tree[key] for key in tree if key in RowQuery.model_fields}
+        for key in ("choices", "paraphrases"):
+            own[key] = _listed(own[key]) if isinstance(own.get(key), str) else own.get(key) or []
+        tree = {key: value for key, value in tree.items() if key not in RowQuery.model_fields} | {"queries": [own]}
+        if isinstance(tree.get("bbox"), str):
+            tree["bbox"] = _listed(tree["bbox"])
+    try:
+        return Row.model_validate(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise FaultError("row-invalid", f"{where}: {first['msg']}") from None
+
+
+def _listed(text: str) -> list[Any]:
+    """A list in a cell: JSON, or texts between "|"."""
+    if text.lstrip().startswith("["):
+        try:
+            found = json.loads(text)
+        except ValueError:
+            found = None
+        if isinstance(found, list):
+            return found
+    return [part.strip() for part in text.split("|")]
+
+
+def _conversation(tree: dict[str, Any]) -> dict[str, Any]:
+    images = tree.get("images", tree.get("image"))
+    paths = [images] if isinstance(images, str) else images
+    if not isinstance(paths, list) or len(paths) != 1 or not isinstance(paths[0], str):
+        raise FaultError("pictures-number", f"images is {str(images)[:80]!r}: an item is about one picture")
+    said = [_said(turn) for turn in tree["conversations"]] if isinstance(tree["conversations"], list) else []
+    if not said or len(said) % 2 or None in said:
+        raise FaultError("conversation-invalid", "conversations must be texts, question and answer by turns")
+    queries = []
+    for question, answer in zip(said[::2], said[1::2], strict=True):
+        found = _ANSWER.findall(answer or "")
+        queries.append({
+            "question": (question or "").replace("<image>", " ").strip(),
+            "answer": (found[-1] if found else answer or "").strip(),
+        })  # fmt: skip
+    return {"id": tree.get("id"), "image": paths[0], "queries": queries, "turn": len(queries) == 1}
+
+
+def _said(turn: Any) -> str | None:
+    text = turn.get("value", turn.get("content")) if isinstance(turn, dict) else turn
+    return text if isinstance(text, str) else None

@@ -1,0 +1,52 @@
+"""What `slvr-bench list` prints: what can be run, or what was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmark.opened import open_runs, runs_below
+from benchmark.panels import EXPECTED
+from benchmark.wording import plural
+from slvr_data.errors import UsageError
+
+_VARIANTS = {
+    "circular": "the choices in every other order",
+    "paraphrase": "the queries in other words",
+    "evidence": "on changed pictures, with “cannot be seen” as a further choice",
+}
+
+
+def kinds() -> str:
+    """Models, variants, transforms and protocols, as text."""
+    from benchmark.models.base import FORMS
+    from benchmark.prompts import DEFAULT_PROTOCOL, PROTOCOLS
+
+    lines = ["models (--model)", *(f"  {form}" for form in FORMS), "", "variants (--variants)"]
+    lines += [f"  {name:<12}{meaning}" for name, meaning in _VARIANTS.items()]
+    lines += ["", "pictures of the variant evidence"]
+    lines += [f"  {name:<12}{meaning}" for name, meaning in EXPECTED.items()]
+    lines += ["", "protocols (--protocol)"]
+    for protocol in PROTOCOLS.values():
+        default = " (default)" if protocol.name == DEFAULT_PROTOCOL else ""
+        lines.append(f"  {protocol.name:<12}{' '.join(protocol.lettered.split()) or 'nothing is added'}{default}")
+    return "\n".join([*lines, ""])
+
+
+def runs_in(folder: Path) -> str:
+    """The runs in a folder, one per line: where, the model, what was asked, and what is missing.
+
+    Raises:
+        UsageError: the folder is missing.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is no folder: name a benchmark folder, or one with runs")
+    found = runs_below(folder)
+    if not found:
+        return f"no runs in {folder}\n"
+    lines = []
+    for run in open_runs(found):
+        header = run.header
+        variants = f" + {', '.join(header.variants)}" if header.variants else ""
+        asked = f"{plural(header.items, 'region')} of {header.data}{variants}, {header.protocol}, {header.form}"
+        lines.append(f"{run.folder}  {header.model}  {asked}  {run.state or 'whole'}\n")
+    return "".join(lines)

@@ -1,0 +1,1 @@
+"""Models to be scored: one small file each behind one protocol (`base`)."""

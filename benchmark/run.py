@@ -1,0 +1,235 @@
+"""A run: asks go to the model, replies become lines of the log. What is shown is in the log already.
+
+Three threads share the work, so that a model never waits for the benchmark: one makes the next asks (pictures are read,
+transformed and encoded there), this one runs the model, one reads answers out of replies and writes lines.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmark.asks import Asks, Plan
+from benchmark.extract import VERSION
+from benchmark.lines import line_of
+from benchmark.models.base import Model, ModelOptions, open_model
+from benchmark.progress import Progress
+from benchmark.records import Ask, Header, Outcome, Reply
+from benchmark.runlog import LOG, WORK, LogWriter, open_log
+from slvr_data.errors import RunError, UsageError
+from slvr_data.requests.failures import UnfinishedError
+
+if TYPE_CHECKING:
+    from benchmark.folder import Bench
+
+AHEAD = 32
+"""Asks that are made before the model wants them."""
+BEHIND = 256
+"""Replies that may wait for their line; a slow disk then stops the model."""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a run has done."""
+
+    log: Path
+    asks: int
+    """Of the whole plan."""
+    asked: int
+    """Those that got their reply now."""
+    reused: int
+    """Those that had it from before."""
+
+
+def run_bench(
+    bench: Bench,
+    spec: str,
+    plan: Plan,
+    options: ModelOptions,
+    out: Path,
+    say: Callable[[str], None] = lambda text: None,
+) -> Ran:
+    """Ask a model everything in a plan that the log in `out` has no line for.
+
+    Args:
+        bench: the items.
+        spec: the model (`benchmark.models.base.FORMS`).
+        plan: what is asked.
+        options: how the model is run; what follows from bench, plan and `out` is filled in here.
+        out: the run's folder; the log is `out/run.jsonl`.
+        say: is told what is about to be asked.
+
+    Raises:
+        UsageError: nothing is there to ask, the specification is wrong, or `out` holds another run.
+        UnfinishedError: asks are left, and the same command goes on with them (exit code 3).
+        RunError: the run could not go on; the log keeps what came before.
+    """
+    asks = Asks(bench, plan)
+    if not len(asks):
+        raise UsageError(f"{bench.name} has no items that could be asked")
+    filled = replace(
+        options, bench=bench, work=out / WORK, prompt_version=plan.protocol.version, seeds=plan.seeds, say=say
+    )
+    model = open_model(spec, filled)
+    with open_log(out, header_of(bench, model, asks, options)) as log:
+        _announce(asks, log, say)
+        with Progress(len(asks), len(log.done)) as progress:
+            ask_all(model, asks.asks(log.done), log, progress.count)
+        asked, reused = progress.asked, len(log.done)
+    return Ran(out / LOG, len(asks), asked, reused)
+
+
+def header_of(bench: Bench, model: Model, asks: Asks, options: ModelOptions) -> Header:
+    """What the log begins with."""
+    plan = asks.plan
+    sampling = {"temperature": options.temperature, "top_p": options.top_p} if options.temperature > 0 else {}
+    return Header(
+        model=model.name,
+        model_details=model.details(),
+        data=bench.name,
+        data_revision=bench.revision,
+        items=len(asks.items),
+        asks=len(asks),
+        form=plan.form,
+        protocol=plan.protocol.name,
+        prompt_sha256=plan.protocol.sha256,
+        extraction=VERSION,
+        variants=list(plan.families),
+        seeds=list(range(plan.seeds)),
+        max_pixels=options.max_pixels,
+        max_new_tokens=options.max_new_tokens,
+        sampling=sampling,
+    )
+
+
+def _announce(asks: Asks, log: LogWriter, say: Callable[[str], None]) -> None:
+    parts = ", ".join(f"{number:,} {family}" for family, number in asks.counts().items())
+    say(f"{len(asks):,} asks about {len(asks.items):,} items: {parts}")
+    if out := asks.left_out():
+        say("not asked, because the right answer cannot be told there: " +
+            ", ".join(f"{number:,} of {name}" for name, number in out.items()))  # fmt: skip
+    if log.damaged:
+        say(f"{log.damaged:,} damaged lines of {log.path} are passed over, what they held is asked again")
+    if log.done:
+        say(f"{len(log.done):,} of them have their reply from before")
+
+
+def ask_all(model: Model, asks: Iterator[Ask], log: LogWriter, count: Callable[[Outcome], None]) -> None:
+    """Put asks to a model and write their lines; `count` is told of each line that is written.
+
+    Raises:
+        UnfinishedError: the model left asks open; all lines of the others are written.
+        RunError: the model gave no reply to some ask without saying why, or the disk is full.
+    """
+    ahead = _Ahead(asks)
+    lines = _Lines(log, count)
+    replies = model.replies(ahead)
+    try:
+        for ask, reply in replies:
+            lines.put(ask, reply)
+    except UnfinishedError as error:
+        raise UnfinishedError(f"asks are left ({error}); the same command goes on with them") from error
+    finally:
+        with suppress(AttributeError):
+            replies.close()  # type: ignore[attr-defined]
+        ahead.close()
+        lines.close()
+    if lines.number < ahead.number:
+        raise RunError(f"{model.name} gave {lines.number} replies to {ahead.number} asks: the adapter is at fault")
+
+
+class _Ahead:
+    """An iterator that is run in a thread of its own, a little ahead.
+
+    It begins again when half of what it had made is taken, so that the two threads seldom wake each other.
+    """
+
+    def __init__(self, asks: Iterator[Ask]) -> None:
+        self.number = 0
+        """Asks that were taken."""
+        self._asks = asks
+        self._queue: queue.SimpleQueue[Ask | BaseException | None] = queue.SimpleQueue()
+        self._room = threading.Event()
+        self._over = self._closed = False
+        self._thread = threading.Thread(target=self._make, name="asks", daemon=True)
+        self._thread.start()
+
+    def __iter__(self) -> _Ahead:
+        return self
+
+    def __next__(self) -> Ask:
+        if self._over:
+            raise StopIteration
+        found = self._queue.get()
+        if self._queue.qsize() <= AHEAD // 2:
+            self._room.set()
+        if isinstance(found, Ask):
+            self.number += 1
+            return found
+        self._over = True
+        raise StopIteration if found is None else found
+
+    def _make(self) -> None:
+        end: BaseException | None = None
+        try:
+            for ask in self._asks:
+                self._queue.put(ask)
+                if self._queue.qsize() >= AHEAD:
+                    self._room.clear()
+                    if self._queue.qsize() >= AHEAD and not self._closed:  # nothing has happened in between
+                        self._room.wait()
+                if self._closed:
+                    return
+        except BaseException as error:
+            end = error
+        self._queue.put(end)
+
+    def close(self) -> None:
+        """End the thread."""
+        self._over = self._closed = True
+        self._room.set()
+        self._thread.join()
+
+
+class _Lines:
+    """Takes replies, and writes their lines in a thread of its own."""
+
+    def __init__(self, log: LogWriter, count: Callable[[Outcome], None]) -> None:
+        self.number = 0
+        """Lines that are in the log."""
+        self._log, self._count = log, count
+        self._queue: queue.SimpleQueue[tuple[Ask, Reply] | None] = queue.SimpleQueue()
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._write, name="lines", daemon=True)
+        self._thread.start()
+
+    def put(self, ask: Ask, reply: Reply) -> None:
+        """Have a line written. Raises what went wrong with an earlier one."""
+        while self._queue.qsize() >= BEHIND and self._error is None:
+            time.sleep(0.001)
+        if self._error is not None:
+            raise self._error
+        self._queue.put((ask, reply))
+
+    def _write(self) -> None:
+        try:
+            while (found := self._queue.get()) is not None:
+                line = line_of(*found)
+                self._log.write(line)
+                self.number += 1
+                self._count(line.outcome)
+        except BaseException as error:
+            self._error = error
+
+    def close(self) -> None:
+        """Write what is waiting. Raises what went wrong."""
+        self._queue.put(None)
+        self._thread.join()
+        if self._error is not None:
+            raise self._error

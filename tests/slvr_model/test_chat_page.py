@@ -1,0 +1,66 @@
+"""The page of an answer: whole without a network, and what it shows is what the latents are."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import numpy as np
+import torch
+from PIL import Image
+
+from slvr_model.chat import Reply, asked
+from slvr_model.chat_page import DARKEST, page_of
+from slvr_model.tiny import new_tiny
+from tests.html_tree import Element, Tree
+
+RED = Image.new("RGB", (96, 64), "red")
+
+
+def reply(heat: torch.Tensor, **changes: object) -> Reply:
+    fields = {"attributes": {"color": [("red", 0.5), ("blue", -0.1)]}, "box": None, **changes}
+    return Reply("What <b>color</b>?", "a & b", (2, 3), heat, **fields)  # type: ignore[arg-type]
+
+
+def shown(element: Element) -> Image.Image:
+    kind, _, data = str(element.attrs["href"]).partition(",")
+    assert kind == "data:image/png;base64"
+    return Image.open(io.BytesIO(base64.b64decode(data)))
+
+
+def test_a_map_per_latent_over_one_copy_of_the_picture() -> None:
+    heat = torch.tensor([[0.0, 0.4, -0.9, 0.8, 0.1, 0.2], [0.6, 0.7, 0.8, 0.9, 1.0, 0.5]])
+    page = page_of(RED, reply(heat))
+    tree = Tree(page).root
+    picture, first, second = tree.every("image")
+    assert shown(picture).size == (96, 64) and [use.attrs["href"] for use in tree.every("use")] == ["#picture"] * 2
+    alpha = np.asarray(shown(first))[..., 3] / 255
+    np.testing.assert_allclose(alpha, DARKEST * (1 - np.array([[0, 0.5, 0], [1, 0.125, 0.25]])), atol=0.01)
+    alpha = np.asarray(shown(second))[..., 3] / 255
+    np.testing.assert_allclose(alpha, DARKEST * (1 - np.array([[0.2, 0.4, 0.6], [0.8, 1, 0]])), atol=0.01)
+    frames = [[float(str(frame.attrs[key])) for key in ("x", "y", "width", "height")] for frame in tree.every("rect")]
+    assert frames == [[0, 32, 32, 32]] * 2 + [[32, 32, 32, 32]] * 2, "each frame has an outline"
+    words = tree.text
+    assert "nearest in row 2, column 1" in words and "cosine 0.80; least -0.90" in words
+    assert "What <b>color</b>?" in words and "a & b" in words and "<b>color" not in page
+    assert [cell.text.split()[0] for cell in tree.every("tbody")[0].every("td")] == ["red", "blue"]
+    assert "dashed" not in words
+
+
+def test_a_map_without_any_likeness_and_a_region() -> None:
+    page = Tree(page_of(RED, reply(torch.full((1, 6), -0.2), attributes={}, box=(3.0, 4.0, 13.0, 24.0)))).root
+    assert set(np.asarray(shown(page.every("image")[1]))[..., 3].ravel()) == {round(DARKEST * 255)}
+    region = page.every("rect")[1].attrs
+    assert [region[key] for key in ("x", "y", "width", "height")] == ["3.0", "4.0", "10.0", "20.0"]
+    assert "the dashed region" in page.text and "semantic latent says" not in page.text and not page.every("table")
+
+
+def test_the_answer_of_a_model_is_a_page() -> None:
+    model, processor = new_tiny(0)
+    large = Image.effect_noise((700, 500), 60).convert("RGB")
+    told = asked(model, processor, large, "What is it?", (5.0, 5.0, 100.0, 60.0))
+    page = page_of(large, told)
+    tree = Tree(page).root
+    assert len(tree.every("image")) == len(told.heat_KG) + 1 and len(tree.every("tbody")[0].every("tr")) == 5
+    assert str(tree.every("image")[0].attrs["href"]).startswith("data:image/jpeg")
+    assert "http:" not in page and "https:" not in page
