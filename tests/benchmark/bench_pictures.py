@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import functools
-import tempfile
 from pathlib import Path
+from typing import Any
 
-from tests.builds import run
+from tests.builds import run, shared
 
-_KEPT: list[tempfile.TemporaryDirectory[str]] = []
+PICTURES, SEED = 120, 31
 
 
-@functools.cache
-def scenes(pictures: int, seed: int, level: str = "easy") -> Path:
-    """A published set with questions; of `pictures` scenes, 60 % for training, 40 % for testing."""
-    _KEPT.append(tempfile.TemporaryDirectory())
-    folder = Path(_KEPT[-1].name) / f"{level}-{seed}"
-    arguments = [f"scenes:{level}", "--annotator", "exact", "--limit", pictures, "--seed", seed, "--workers", 1]
-    splits = ["--set", "splits.train=0.6", "--set", "splits.validation=0", "--set", "splits.test=0.4"]
-    run("build-attributes", *arguments, *splits, "--out", folder)
-    run("build-multiquery", folder, "--workers", 1)
-    return folder
+def scenes(tmp_path_factory: Any, pictures: int = PICTURES, seed: int = SEED) -> Path:
+    """A published set with questions; of `pictures` scenes, 60 % for training, 40 % for testing. Not to be changed."""
+
+    def make(folder: Path) -> None:
+        arguments = ["scenes:easy", "--annotator", "exact", "--limit", pictures, "--seed", seed, "--workers", 1]
+        splits = ["--set", "splits.train=0.6", "--set", "splits.validation=0", "--set", "splits.test=0.4"]
+        run("build-attributes", *arguments, *splits, "--out", folder / "set")
+        run("build-multiquery", folder / "set", "--workers", 1)
+
+    return shared(tmp_path_factory, f"scenes-{pictures}-{seed}", make) / "set"

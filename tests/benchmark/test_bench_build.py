@@ -20,13 +20,12 @@ from slvr_data.manifest import load_manifest
 from slvr_data.reader import rows_of
 from tests.benchmark.bench_pictures import scenes
 from tests.builds import run
-
-PICTURES, SEED = 120, 31
+from tests.support import Published
 
 
 @pytest.fixture(scope="module")
-def source() -> Path:
-    return scenes(PICTURES, SEED)
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return scenes(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
@@ -139,20 +138,19 @@ def test_the_test_split_is_answered_from_the_training_split(source: Path, tmp_pa
     assert len(json.loads(report.bench.training.read_text())["parts"]) == 1
 
 
-def test_another_set_teaches(source: Path, tmp_path: Path) -> None:
-    other = scenes(12, 77)
+def test_another_set_teaches(source: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    other = scenes(tmp_path_factory, 12, 77)
     report = build(source, tmp_path / "bench", "test", training=other)
     assert report.bench.about["made"]["learnt"] == "training"
     with pytest.raises(UsageError, match="of the pictures that are asked about"):
         build(source, tmp_path / "self", "test", training=source)
 
 
-def test_an_empty_split_names_the_cure(source: Path, tmp_path: Path) -> None:
+def test_an_empty_split_names_the_cure(source: Path, small_set: Published, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"'validation' .* \(train \d+, validation 0, test \d+\): give --split all"):
         build(source, tmp_path / "out", "validation")
-    run("build-attributes", "scenes", "--limit", 1, "--workers", 1, "--out", tmp_path / "unasked")
     with pytest.raises(UsageError, match="no questions: slvr-data build-multiquery"):
-        build(tmp_path / "unasked", tmp_path / "out")
+        build(small_set.folder, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

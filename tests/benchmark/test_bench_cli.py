@@ -17,6 +17,7 @@ import typer.main
 from benchmark.cli import app, main
 from slvr_data.audit.verdicts import FORMAT, VERSION
 from tests.benchmark.bench_logs import able, items, picture, write_run
+from tests.benchmark.bench_pictures import scenes
 from tests.builds import BIN, environment
 
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
@@ -132,13 +133,10 @@ def test_mistakes_are_one_line(runs: list[Path], tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A benchmark folder of embedded scenes."""
-    folder = tmp_path_factory.mktemp("made")
-    more = ["--limit", "24", "--workers", "1", "--out", str(folder / "set")]
-    for line in (["build-attributes", "scenes:easy", *more], ["build-multiquery", str(folder / "set")]):
-        subprocess.run([BIN / "slvr-data", *line], capture_output=True, env=environment(), check=True)
-    said = bench("build", folder / "set", "--out", folder / "bench", "--split", "all", "--review")
-    assert "items of" in said and (folder / "bench/review.html").is_file()
-    return folder / "bench"
+    folder = tmp_path_factory.mktemp("made") / "bench"
+    said = bench("build", scenes(tmp_path_factory), "--out", folder, "--split", "test", "--review")
+    assert "items of" in said and (folder / "review.html").is_file()
+    return folder
 
 
 def test_from_a_set_to_a_report(made: Path, tmp_path: Path) -> None:
@@ -159,7 +157,7 @@ def test_from_a_set_to_a_report(made: Path, tmp_path: Path) -> None:
     scores = json.loads((tmp_path / "report/scores.json").read_text())["runs"]
     assert scores[0]["scores"]["all_right"]["value"] == 1.0 and "contradiction_rate" in scores[0]["scores"]
     assert ": noisy-oracle:0.6,0.2 is lower" in bench("compare", *folders)
-    wrong = bench("report", folders[0], "--data", made.parent / "set", code=2)
+    wrong = bench("report", folders[0], "--data", tmp_path, code=2)
     assert "is no benchmark folder" in wrong
 
 

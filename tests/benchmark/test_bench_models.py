@@ -83,7 +83,7 @@ class TestSlvr:
 
     @pytest.mark.parametrize("size", [1, 3, 64])
     def test_batches_change_nothing(self, tiny: Path, size: int) -> None:
-        asks = asks_of(shelf(5))
+        asks = asks_of(shelf(3))
         for mode in ("on", "noise"):
             one = answered(opened(f"slvr:{tiny}", latents=mode), asks)
             assert answered(opened(f"slvr:{tiny}", latents=mode, batch_size=size), asks) == one
