@@ -1,6 +1,6 @@
-"""Scores over replies to one query in several forms: other wordings, other orders of choices, other pictures.
+"""Scores over replies to one query in several forms: other wordings, rotated choices, other pictures.
 
-Right answers are the same for all wordings and orders, so replies must agree; where the evidence is gone they must
+Right answers are the same for all wordings and rotations, so replies must agree; where the evidence is gone they must
 change. As in `benchmark.metrics` every score is a function of sums over pictures. Sources: Krippendorff (2004) for
 alpha, MMBench (2307.06281) for strict circular scores, ReVSI for transforms of the evidence.
 """
@@ -51,8 +51,11 @@ def _sums(rows: Sequence[tuple[Key, Row]], names: Sequence[str]) -> Sums:
 
 
 def _said(line: LogLine) -> Hashable:
-    """What an answer says, to compare answers by; only for lines whose outcome is "answer"."""
-    return " ".join((line.answer or "").casefold().split())
+    """What an answer says, to compare answers by; only for lines whose outcome is "answer".
+
+    Right answers all say the right one: an open question may have it in several wordings.
+    """
+    return " ".join((line.expected if line.correct and line.expected else line.answer or "").casefold().split())
 
 
 # --- other wordings
@@ -63,7 +66,8 @@ def paraphrases(lines: Iterable[LogLine]) -> tuple[Sums, list[Statistic]]:
 
     A flip is a pair of the query's own wording and another with different answers, over pairs with two answers.
     Agreement is the mean over queries of the share of equal pairs among all its answers. Replies without an answer
-    are missing in both, and `lost` and `gained` count them over all pairs.
+    are missing in both, and `lost` and `gained` count them over all pairs. Two right answers are equal, whatever
+    their words.
     """
     forms = forms_of(lines, lambda variant: variant == PLAIN or variant.startswith("paraphrase-"))
     forms = {key: own for key, own in forms.items() if len(own) > 1}
@@ -162,13 +166,14 @@ def _with(names: Sequence[str], statistics: Sequence[Statistic]) -> list[str]:
     return list(dict.fromkeys([*names, *(statistic.base for statistic in statistics)]))
 
 
-# --- other orders of the choices
+# --- rotations of the choices
 
 
-def circular(lines: Iterable[LogLine]) -> tuple[Sums, list[Statistic]]:
+def circular(lines: Iterable[LogLine], queries: Mapping[str, int] | None = None) -> tuple[Sums, list[Statistic]]:
     """Strict circular scores, over queries that were asked in every rotation of their choices.
 
     A query is strictly right if it is right in all of them; an item if all its queries are, and it has two at least.
+    `queries` tells how many queries items have: one of which some are missing is left out.
     """
     forms = forms_of(lines, lambda variant: variant == PLAIN or variant.startswith("rotation-"))
     rows: list[tuple[Key, Row]] = []
@@ -181,7 +186,8 @@ def circular(lines: Iterable[LogLine]) -> tuple[Sums, list[Statistic]]:
             right = sum(line.correct for line in own.values())
             rows.append((key, {"queries": 1.0, "strict": float(strict), "replies": len(own), "right": right}))
     for (image, item, seed), own_queries in items.items():
-        if len(own_queries) > 1 and None not in own_queries:
+        there = len(own_queries) >= (queries or {}).get(item, 0)
+        if there and len(own_queries) > 1 and None not in own_queries:
             rows.append(((image, item, "", seed), {"items": 1.0, "items_strict": float(all(own_queries))}))
     statistics = [
         ratio("circular_strict", "strict", "queries"),
@@ -198,8 +204,10 @@ def evidence(lines: Iterable[LogLine], variant: str) -> tuple[Sums, list[Statist
     """Scores of one transform of the evidence.
 
     Hallucination rate: share of the replies to queries without a right answer but "cannot be seen" that name
-    something. Sensitivity: share right on the intact picture, less the share that names the intact picture's answer
-    on the changed one, over the same queries: near 0 for a model that does not look.
+    something. Declined: the share of them that decline to answer: nothing is made up, but the choice that says so is
+    not taken either, so it is neither right nor a hallucination. Sensitivity: share right on the intact picture, less
+    the share that names the intact picture's answer on the changed one, over the same queries: near 0 for a model
+    that does not look.
     """
     forms = forms_of(lines, lambda name: name in (INTACT, variant))
     rows = []
@@ -210,18 +218,18 @@ def evidence(lines: Iterable[LogLine], variant: str) -> tuple[Sums, list[Statist
         answered = line.outcome == "answer"
         row = {"replies": 1.0, "right": line.correct, "unseen": answered and line.answer == CANNOT_SEE}
         if line.expected is None:
-            row |= {"gone": 1.0, "named": answered and not line.correct}
+            row |= {"gone": 1.0, "named": answered and not line.correct, "declined": line.outcome == "refused"}
         if intact is not None and intact.expected is not None:
             still = line.correct if line.expected is not None else answered and line.answer == intact.expected
             row |= {"paired": 1.0, "intact_right": intact.correct, "still": still}
         rows.append((key, {name: float(value) for name, value in row.items()}))
     statistics = [ratio("accuracy", "right", "replies"), ratio("said_unseen", "unseen", "replies")]
     if any("gone" in row for _, row in rows):
-        statistics.append(ratio("hallucination_rate", "named", "gone"))
+        statistics += [ratio("hallucination_rate", "named", "gone"), ratio("declined", "declined", "gone")]
     if variant != INTACT:
         level = ("intact_right", "paired")
         statistics.append(Statistic("sensitivity", "difference", _sensitivity, "paired", "accuracy", level=level))
-    names = ["replies", "right", "unseen", "gone", "named", "paired", "intact_right", "still"]
+    names = ["replies", "right", "unseen", "gone", "named", "declined", "paired", "intact_right", "still"]
     return _sums(rows, names), statistics
 
 

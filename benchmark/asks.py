@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
 
 Family = Literal["circular", "paraphrase", "evidence"]
 FAMILIES: tuple[Family, ...] = get_args(Family)
-"""What may be asked beside each query in its one order: its choices in every other order, its other wordings, and its
-picture transformed."""
+"""What may be asked beside each query in its one order: every other rotation of its choices, its other wordings, and
+its picture transformed."""
 PLAIN = "plain"
+_SLASH = re.compile(r"/|%(?=2[F5])")
 
 
 class Slot(NamedTuple):
@@ -55,6 +57,8 @@ class Plan:
     def __post_init__(self) -> None:
         if self.seeds < 1 or (self.limit is not None and self.limit < 1):
             raise UsageError(f"--seeds {self.seeds} and --limit {self.limit} must be 1 at least")
+        if self.form == "open" and "circular" in self.families:
+            raise UsageError("--variants circular turns lettered choices, and --form open shows none: leave one out")
 
 
 def families_of(text: str) -> tuple[Family, ...]:
@@ -90,11 +94,18 @@ class Asks:
     """
 
     def __init__(self, bench: Bench, plan: Plan) -> None:
-        """Raises UsageError where a query has more choices than letters."""
+        """Raises UsageError where a query has more choices than letters, or two asks one id."""
         self.bench, self.plan = bench, plan
         self.items = limited(bench.items, plan.limit)
         self._pool = Pool(bench.items, lru_cache(8)(self._decoded))
-        self.length = sum(1 for _ in self.slots())
+        ids: set[str] = set()
+        for slot in self.slots():
+            if slot.ask_id in ids:
+                raise UsageError(
+                    f"two asks have the id {slot.ask_id!r}: ids of items, and of an item's queries, must differ"
+                )
+            ids.add(slot.ask_id)
+        self.length = len(ids)
 
     def __len__(self) -> int:
         """Number of asks."""
@@ -122,8 +133,7 @@ class Asks:
                     if put is None:
                         continue
                     for seed in range(self.plan.seeds):
-                        ask_id = f"{item.item_id}/{query.query_id}/{variant}/{seed}"
-                        yield Slot(ask_id, item, query, variant, seed, *put)
+                        yield Slot(ask_id_of(item, query, variant, seed), item, query, variant, seed, *put)
 
     def asks(self, done: Collection[str] = ()) -> Iterator[Ask]:
         """All asks but those whose ids are `done`.
@@ -148,7 +158,7 @@ class Asks:
     def _variants(self, item: Item) -> Iterator[str]:
         """Names of variants that some query of the item may have."""
         yield PLAIN
-        if "circular" in self.plan.families and self.plan.form == "lettered":
+        if "circular" in self.plan.families:
             yield from (f"rotation-{n}" for n in range(1, max(len(query.choices) for query in item.queries)))
         if "paraphrase" in self.plan.families:
             yield from (f"paraphrase-{n}" for n in range(1, 1 + max(len(query.paraphrases) for query in item.queries)))
@@ -189,6 +199,19 @@ class Asks:
             return decoded(self._encoded(image_id))
         except PictureError as error:
             raise RunError(f"picture {image_id} of {self.bench.name} is damaged ({error}): build it anew") from None
+
+
+def ask_id_of(item: Item, query: ItemQuery, variant: str, seed: int) -> str:
+    """The id of an ask; no two have the same.
+
+    "/" in the query's id is written "%2F", and "%2F" and "%25" there "%252F" and "%2525". So the last three "/" part
+    the four, and an item's id may hold "/" as it stands.
+    """
+    return f"{item.item_id}/{_SLASH.sub(_escaped, query.query_id)}/{variant}/{seed}"
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return "%2F" if found[0] == "/" else "%25"
 
 
 def family_of(variant: str) -> str:

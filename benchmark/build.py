@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -76,10 +77,13 @@ def build(
 
     Raises:
         UsageError: there is no such set, it has no questions or pictures, the split is empty, `training` shares
-            pictures with the items, `out` holds something else, or nothing is left to ask.
+            pictures with the items, `out` holds something else (also a benchmark of another set, split or seed; that is
+            seen before any work), or nothing is left to ask.
     """
-    refuse_occupied(out)
     manifest = load_manifest(source)
+    name = f"{source.resolve().name}-{split}"
+    whence: dict[str, Any] = {"from": "slv-set", "split": split, "seed": seed, "source": _identity(manifest)}
+    refuse_occupied(out, name, whence | ({"learnt": "training"} if training else {}))
     splits: Sequence[Split] = SPLITS if split == "all" else (split,)
     groups = [group for name in splits for group in groups_of(source, manifest, name)]
     if not groups:
@@ -92,14 +96,18 @@ def build(
         raise UsageError(f"no group of the split {split!r} of {source} has two queries left: give a larger set")
     report = _Accounts.of(drawn, items)
     made: dict[str, Any] = {
-        "made": {"from": "slv-set", "split": split, "seed": seed, "learnt": learning.origin},
+        "made": {**whence, "learnt": learning.origin},
         **asdict(report),
     }
     made["templates"] = [test.tree() for test in tests]
     say(f"writing {len(items):,} items")
-    name = f"{source.resolve().name}-{split}"
     bench = write_bench(out, name, items, _encoded(source), made, learning.taught())
     return BuildReport(bench, report.accounts, report.facets, report.dropped, tests)
+
+
+def _identity(manifest: Manifest) -> str:
+    """sha256 over what a set says of itself: two sets differ in it."""
+    return hashlib.sha256(manifest.to_bytes()).hexdigest()
 
 
 def _nothing(source: Path, manifest: Manifest, split: str) -> str:

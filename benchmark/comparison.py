@@ -71,10 +71,12 @@ def differences(
         RunError: two runs were not asked the same.
         KeyError: a score has no such name among those of `benchmark.metrics.headline`.
     """
-    tables = {name: Outcomes.from_log(lines) for name, lines in runs.items()}
+    logs = {name: list(lines) for name, lines in runs.items()}
+    tables = {name: Outcomes.from_log(lines) for name, lines in logs.items()}
+    queries = metrics.queries_of(line for lines in logs.values() for line in lines)
     found = []
     for first, second in combinations(tables, 2):
-        found += _pair((first, tables[first]), (second, tables[second]), scores, draws, seed)
+        found += _pair((first, tables[first]), (second, tables[second]), queries, scores, draws, seed)
     adjusted = stats.holm([math.nan if row.p is None else row.p for row in found])
     return [
         row.model_copy(update={"p_adjusted": None if math.isnan(p) else rounded(p)})
@@ -83,11 +85,16 @@ def differences(
 
 
 def _pair(
-    first: tuple[str, Outcomes], second: tuple[str, Outcomes], scores: Sequence[str], draws: int, seed: int
+    first: tuple[str, Outcomes],
+    second: tuple[str, Outcomes],
+    queries: Mapping[str, int],
+    scores: Sequence[str],
+    draws: int,
+    seed: int,
 ) -> list[Difference]:
     names, tables = (first[0], second[0]), (first[1], second[1])
     _same(names, tables)
-    own = [metrics.sums(table) for table in tables]
+    own = [metrics.sums(table, queries) for table in tables]
     if not len(own[0].values):
         return []
     known = {statistic.name: statistic for statistic in metrics.headline(own[0].names)}

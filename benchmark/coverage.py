@@ -98,15 +98,18 @@ def why_withheld(score: str, clusters: int, share: float, coverage: Coverage | N
     size = max(size for size in sizes if size <= clusters)
     nearest = min((cell.share for cell in cells), key=lambda other: abs(_log_odds(other) - _log_odds(share)))
     found = [cell.coverage for cell in cells if cell.clusters == size and cell.share == nearest]
-    return _reason([value for value in found if value is not None], len(found), size, nearest)
+    return _reason([value for value in found if value is not None], len(found), clusters, (size, nearest))
 
 
-def _reason(known: list[float], situations: int, size: int, share: float) -> str | None:
-    situation = f"for {size} pictures and {share:.0%} right replies"
+def _reason(known: list[float], situations: int, clusters: int, simulated: tuple[int, float]) -> str | None:
+    here, situation = f"with {clusters} pictures", f"of {simulated[0]} pictures and {simulated[1]:.0%} right replies"
     if known and min(known) < LEAST:
-        return f"95 % intervals of this score hold the truth only {min(known):.0%} of the time {situation}"
+        return (
+            f"{here}, 95 % intervals of this score hold the truth too seldom: "
+            f"{min(known):.0%} of the time in simulations {situation}"
+        )
     if len(known) < situations:
-        return f"this score is hardly ever defined in simulations {situation}"
+        return f"{here}, this score is hardly ever defined: so it is in simulations {situation}"
     return None
 
 

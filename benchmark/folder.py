@@ -4,6 +4,7 @@
     DIR/items.jsonl         one `Item` per line, those of a picture together
     DIR/pictures.parquet    image_id, sha256 and the encoded picture (Hugging Face's `Image` struct)
     DIR/training.json       statistics of the fitted baselines, where the build had pictures to fit them on
+    DIR/left-out.jsonl      the rows of an imported file that are not asked, where there are any
 
 The revision is a sha256 over all items and the hashes of all pictures: two folders of one revision ask the same. A
 folder is never changed once it is there; runs lie in DIR/runs.
@@ -29,6 +30,7 @@ from slvr_data.errors import RunError, UsageError
 from slvr_data.files import folder_atomic, sha256_of, write_atomic
 
 ABOUT, ITEMS, PICTURES, TRAINING = "bench.json", "items.jsonl", "pictures.parquet", "training.json"
+LEFT_OUT = "left-out.jsonl"
 FORMAT = "slvr-bench"
 LEAST_QUERIES, MOST_QUERIES = 2, 4
 """Of an item."""
@@ -131,19 +133,36 @@ def _about(folder: Path) -> dict[str, Any]:
     wanted = {"name": str, "revision": str, "files": dict}
     if wrong := [key for key, kind in wanted.items() if not isinstance(tree.get(key), kind)]:
         raise UsageError(f"{path} is damaged: it has no {wrong[0]}")
-    if unknown := set(tree["files"]) - {ITEMS, PICTURES, TRAINING}:
+    if unknown := set(tree["files"]) - {ITEMS, PICTURES, TRAINING, LEFT_OUT}:
         raise UsageError(f"{path} is damaged: it names the file {min(unknown)!r}")
     return tree
 
 
-def refuse_occupied(out: Path) -> None:
+def refuse_occupied(out: Path, name: str | None = None, made: dict[str, Any] | None = None) -> None:
     """Refuse a folder that holds something else, before work is done.
 
+    Args:
+        out: the folder.
+        name: of the benchmark that shall be written; one that is there already must have it.
+        made: what is known of how it will be made; one that is there already must agree on what it tells.
+
     Raises:
-        UsageError: naming the folder.
+        UsageError: naming the folder, and what differs.
     """
-    if out.exists() and not (out / ABOUT).is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"--out {out} holds something else: name a new folder")
+    if not out.exists():
+        return
+    if not (out / ABOUT).is_file():
+        if not out.is_dir() or any(out.iterdir()):
+            raise UsageError(f"--out {out} holds something else: name a new folder")
+        return
+    about = _about(out)
+    told = about.get("made")
+    there: dict[str, Any] = told if isinstance(told, dict) else {}
+    pairs = [("name", about["name"], name if name is not None else about["name"])]
+    pairs += [(key, there.get(key, value), value) for key, value in (made or {}).items()]
+    for key, before, now in pairs:
+        if before != now:
+            raise UsageError(f"--out {out} holds another benchmark ({key} {before!r}, not {now!r}): name a new folder")
 
 
 def write_bench(
@@ -153,6 +172,7 @@ def write_bench(
     picture: Callable[[str], bytes],
     made: dict[str, Any],
     training: bytes | None = None,
+    left_out: bytes | None = None,
 ) -> Bench:
     """Write a folder that is whole or not there; the same input gives the same bytes.
 
@@ -163,6 +183,7 @@ def write_bench(
         picture: image_id -> encoded picture.
         made: how the items were made, and what was dropped; for `bench.json`.
         training: the content of `training.json`.
+        left_out: the content of `left-out.jsonl`.
 
     Raises:
         UsageError: `out` holds something else; there are no items; ids are not unique, or an item has a wrong number
@@ -175,8 +196,9 @@ def write_bench(
     with folder_atomic(out) as making:
         digests = _write_pictures(making / PICTURES, sorted({item.image_id for item in ordered}), picture)
         write_atomic(making / ITEMS, b"".join(line + b"\n" for line in lines))
-        if training is not None:
-            write_atomic(making / TRAINING, training)
+        for file, content in ((TRAINING, training), (LEFT_OUT, left_out)):
+            if content is not None:
+                write_atomic(making / file, content)
         files = {path.name: sha256_of(path) for path in sorted(making.iterdir())}
         about = {"format": FORMAT, "version": BENCH_VERSION, "name": name, "revision": _revision(lines, digests)}
         tree = {**about, "items": len(ordered), "pictures": len(digests), "files": files, **made}

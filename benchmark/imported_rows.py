@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from slvr_data.errors import UsageError
-from slvr_data.sources.json_array import json_rows
+from slvr_data.sources.json_array import is_array, json_rows
 
 _ANSWER = re.compile(r"<answer>(.*?)</answer>", re.S)
 
@@ -54,7 +54,7 @@ class FaultError(Exception):
 
 
 def read_rows(file: Path) -> Iterator[tuple[int, Row | FaultError]]:
-    """Each row of a file with its line, or what is wrong with it.
+    """Each row of a file with its number (`unit_of`; a row of several lines has that of its first), or its fault.
 
     Raises:
         UsageError: the file as a whole cannot be read.
@@ -66,6 +66,11 @@ def read_rows(file: Path) -> Iterator[tuple[int, Row | FaultError]]:
             yield line, _row(tree)
         except FaultError as fault:
             yield line, fault
+
+
+def unit_of(file: Path) -> str:
+    """What the number of a row counts: "element" of a JSON list, else "line"."""
+    return "element" if file.suffix.lower() != ".csv" and is_array(file) else "line"
 
 
 def _json_rows(file: Path) -> Iterator[tuple[int, Any]]:
@@ -80,9 +85,15 @@ def _csv_rows(file: Path) -> Iterator[tuple[int, Any]]:
     csv.field_size_limit(min(sys.maxsize, 1 << 24))
     try:
         with file.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream, strict=True)
+            reader = csv.reader(stream, strict=True)
+            head = next(reader, [])
+            before = reader.line_num
             for row in reader:
-                yield reader.line_num, {key: value for key, value in row.items() if value not in (None, "")}
+                line, before = before + 1, reader.line_num
+                if len(row) > len(head):
+                    yield line, FaultError("columns-number", f"the row has {len(row)} columns, the head {len(head)}")
+                elif row:
+                    yield line, {key: value for key, value in zip(head, row, strict=False) if value}
     except (UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"{file} cannot be read as CSV in UTF-8: {error}") from None
 
@@ -95,8 +106,8 @@ def _row(tree: Any) -> Row:
     """
     if isinstance(tree, FaultError):
         raise tree
-    if not isinstance(tree, dict) or None in tree:
-        raise FaultError("not-an-object", "the row is no object, or has more columns than the head")
+    if not isinstance(tree, dict):
+        raise FaultError("not-an-object", "the row is no object")
     if "conversations" in tree:
         tree = _conversation(tree)
     elif "queries" not in tree:

@@ -10,21 +10,27 @@ Three forms are read:
 * CSV: columns id, image, question, answer, and choices (JSON list, or texts between "|"), facet, bbox, label,
   paraphrases as they are there; rows with one id are one item.
 
-Choices that stand in the question ("A. red", "(B) blue", each on a line of its own) are taken out of it, and an answer
-that is a letter is then that choice. What is imported is asked as it stands: nothing is balanced.
+Choices that stand in the question ("A. red", "(B) blue", each on a line or one behind the other) are taken out of it,
+and an answer that is a letter is then that choice. What is imported is asked as it stands: nothing is balanced.
+
+A row is kept, or it is left out for one fault; kept + left out = rows, and each row that is left out has its line in
+`left-out.jsonl` of the new folder.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
-from benchmark.folder import LEAST_QUERIES, MOST_QUERIES, Bench, refuse_occupied, write_bench
-from benchmark.imported_rows import FaultError, Row, RowQuery, read_rows
+from benchmark.folder import LEAST_QUERIES, LEFT_OUT, MOST_QUERIES, Bench, refuse_occupied, write_bench
+from benchmark.imported_choices import Asked, choices_in, chosen
+from benchmark.imported_rows import FaultError, Row, RowQuery, read_rows, unit_of
 from benchmark.prompts import LETTERS
 from benchmark.records import Item, ItemQuery
 from benchmark.templates import form_of
@@ -39,41 +45,70 @@ from slvr_data.sources.paths import read_below
 MOST_PIXELS = 1 << 28
 SHOWN = 20
 """Faults that are printed."""
-_OPTION = re.compile(r"^\s*\(?([A-Z])[.):]\s*(\S.*?)\s*$")
-_LETTER = re.compile(r"^\(?([A-Z])[.):]?(?:\s+.*)?$", re.S)
 _TURN = re.compile(r"^(.*\S)[-_](\d{1,2})$", re.S)
+_Picture = Callable[[str], tuple[str, bytes, int, int]]
+
+
+class Fault(NamedTuple):
+    """Why a row is left out."""
+
+    row: int
+    reason: str
+    words: str
 
 
 @dataclass
 class ImportReport:
-    """What became of each row."""
+    """What became of each row: kept, or left out for one fault."""
 
+    unit: str = "line"
+    """What the number of a row counts: "line", or "element" of a JSON list."""
     rows: int = 0
+    kept: int = 0
+    """Rows whose questions are asked."""
     items: int = 0
-    faults: list[tuple[int, str, str]] = field(default_factory=list)
-    """Line, reason, words."""
+    faults: list[Fault] = field(default_factory=list)
+    """One of each row that is left out; in the order of rows."""
     bench: Bench | None = None
+
+    def leave_out(self, rows: Iterable[int], reason: str, words: str) -> None:
+        """Count rows that are not asked."""
+        self.faults.extend(Fault(row, reason, words) for row in rows)
+
+    def dropped(self) -> dict[str, int]:
+        """Reason -> rows."""
+        return dict(sorted(Counter(fault.reason for fault in self.faults).items()))
+
+    def left_out(self) -> bytes | None:
+        """`left-out.jsonl`: each row that is left out; None where there is none."""
+        trees = ({self.unit: fault.row, "reason": fault.reason, "words": fault.words} for fault in self.faults)
+        return "".join(json.dumps(tree, ensure_ascii=False) + "\n" for tree in trees).encode() or None
 
     def lines(self) -> Iterator[str]:
         """For people."""
         if self.bench is not None:
             queries = sum(len(item.queries) for item in self.bench.items)
-            revision = self.bench.revision[:12]
-            yield f"{self.items:,} items, {queries:,} queries of {self.rows:,} rows, revision {revision}"
-        for reason, number in sorted(Counter(reason for _, reason, _ in self.faults).items()):
+            yield (
+                f"{self.items:,} items, {queries:,} queries of {self.kept:,} of {self.rows:,} rows, "
+                f"revision {self.bench.revision[:12]}"
+            )
+        for reason, number in self.dropped().items():
             yield f"left out {number:>7,}  {reason}"
-        for line, reason, words in self.faults[:SHOWN]:
-            yield f"  line {line}: {reason}: {words}"
+        for fault in self.faults[:SHOWN]:
+            yield f"  {self.unit} {fault.row}: {fault.reason}: {fault.words}"
         if len(self.faults) > SHOWN:
-            yield f"  and {len(self.faults) - SHOWN:,} more"
+            where = f", all in {self.bench.folder / LEFT_OUT}" if self.bench is not None else ""
+            yield f"  and {len(self.faults) - SHOWN:,} more{where}"
 
 
 @dataclass
 class _Open:
     """An item while its rows are read."""
 
-    line: int
     row: Row
+    """Id, picture, box and label."""
+    parts: list[tuple[int, list[RowQuery]]]
+    """Its rows and their questions."""
 
 
 def import_file(
@@ -91,7 +126,7 @@ def import_file(
     Raises:
         UsageError: the file cannot be read as a whole, `out` holds something else, or no item is left.
     """
-    refuse_occupied(out)
+    refuse_occupied(out, name or file.stem, {"from": file.name})
     root = images or file.parent
     if not root.is_dir():
         raise UsageError(f"--images {root} is not a folder")
@@ -99,80 +134,126 @@ def import_file(
     merged = _merged(_rows(file, report), report)
     pictures: dict[str, str] = {}
     items = list(_items(merged, report, lambda path: _picture(root, path, follow_links), pictures))
-    if not items:
-        first = "; ".join(f"line {line}: {reason}: {words}" for line, reason, words in report.faults[:1])
-        raise UsageError(
-            f"{file} gives no item ({report.rows} rows, {len(report.faults)} faults): {first or 'it is empty'}"
-        )
+    report.faults.sort()
     report.items = len(items)
+    if not items:
+        first = next((f"{report.unit} {row}: {reason}: {words}" for row, reason, words in report.faults), "it is empty")
+        raise UsageError(f"{file} gives no item ({report.rows} rows, {len(report.faults)} left out): {first}")
     made = {
         "made": {"from": file.name},
-        "accounts": {"rows": report.rows, "items": len(items), "faults": len(report.faults)},
-        "dropped": dict(sorted(Counter(reason for _, reason, _ in report.faults).items())),
+        "accounts": {"rows": report.rows, "kept": report.kept, "left_out": len(report.faults), "items": len(items)},
+        "dropped": report.dropped(),
     }
     report.bench = write_bench(
-        out, name or file.stem, items, lambda image_id: _picture(root, pictures[image_id], follow_links)[1], made
-    )
+        out, name or file.stem, items, lambda image_id: _picture(root, pictures[image_id], follow_links)[1], made,
+        left_out=report.left_out(),
+    )  # fmt: skip
     return report
 
 
 def _rows(file: Path, report: ImportReport) -> Iterator[tuple[int, Row]]:
     """The rows without a fault."""
-    for line, row in read_rows(file):
+    for number, row in read_rows(file):
+        if not report.rows:
+            report.unit = unit_of(file)
         report.rows += 1
         if isinstance(row, FaultError):
-            report.faults.append((line, row.reason, row.words))
+            report.leave_out([number], row.reason, row.words)
         else:
-            yield line, row
+            yield number, row
 
 
 def _merged(rows: Iterable[tuple[int, Row]], report: ImportReport) -> list[_Open]:
     """Rows of one item joined: those with one id, or, of one picture, with ids that count its questions."""
     found: dict[str, _Open] = {}
-    for line, row in rows:
+    for number, row in rows:
         turn = _TURN.match(row.id) if row.turn else None
         key = f"{turn[1]}\0{row.image}" if turn else row.id
         first = found.get(key)
         if first is None:
-            found[key] = _Open(line, row if turn is None else row.model_copy(update={"id": turn[1]}))
-        elif first.row.image != row.image:
-            report.faults.append(
-                (line, "duplicate-id", f"{row.id!r} is an item about another picture (line {first.line})")
-            )
-        elif len(row.queries) > 1 or len(first.row.queries) >= MOST_QUERIES:
-            report.faults.append((line, "duplicate-id", f"{row.id!r} is there already (line {first.line})"))
-        else:
-            first.row.queries.extend(row.queries)
+            one = row if turn is None else row.model_copy(update={"id": turn[1]})
+            found[key] = _Open(one, [(number, row.queries)])
+            continue
+        try:
+            _join(first, number, row, report.unit)
+        except FaultError as fault:
+            report.leave_out([number], fault.reason, fault.words)
     return list(found.values())
 
 
-def _items(
-    found: Iterable[_Open],
-    report: ImportReport,
-    picture: Callable[[str], tuple[str, bytes, int, int]],
-    pictures: dict[str, str],
-) -> Iterator[Item]:
+def _join(first: _Open, number: int, row: Row, unit: str) -> None:
+    """Add a further row to an item.
+
+    Raises:
+        FaultError: it is no further row of that item.
+    """
+    where = f"{unit} {first.parts[0][0]}"
+    if first.row.image != row.image:
+        raise FaultError("duplicate-id", f"{row.id!r} is an item about another picture ({where})")
+    if len(row.queries) != 1:
+        raise FaultError("duplicate-id", f"{row.id!r} is there already ({where})")
+    if sum(len(queries) for _, queries in first.parts) >= MOST_QUERIES:
+        raise FaultError("queries-number", f"item {row.id!r} ({where}) has {MOST_QUERIES} queries already: give 2 to 4")
+    for name in ("bbox", "label"):
+        before, now = getattr(first.row, name), getattr(row, name)
+        if None not in (before, now) and before != now:
+            words = f"the {name} of {row.id!r} is {_shown(now)} here and {_shown(before)} in {where}: give one"
+            raise FaultError(f"{name}-differs", words)
+    missing = {name: getattr(row, name) for name in ("bbox", "label") if getattr(first.row, name) is None}
+    first.row = first.row.model_copy(update=missing)
+    first.parts.append((number, row.queries))
+
+
+def _shown(value: object) -> str:
+    return repr(list(value) if isinstance(value, tuple) else value)
+
+
+def _items(found: Iterable[_Open], report: ImportReport, picture: _Picture, pictures: dict[str, str]) -> Iterator[Item]:
     """The items without a fault; fills `pictures`: image_id -> path."""
     seen: set[str] = set()
     for entry in found:
+        rows, queries = _queries(entry, report)
         try:
-            item = _item(entry.row, picture)
-            if item.item_id in seen:
-                raise FaultError("duplicate-id", f"{item.item_id!r} is there already, about another picture")
+            if entry.row.id in seen:
+                raise FaultError("duplicate-id", f"{entry.row.id!r} is there already, about another picture")
+            if rows:
+                item = _item(entry.row, queries, picture)
         except FaultError as fault:
-            report.faults.append((entry.line, fault.reason, fault.words))
+            report.leave_out(rows, fault.reason, fault.words)
             continue
+        if not rows:
+            continue
+        report.kept += len(rows)
         seen.add(item.item_id)
         pictures[item.image_id] = entry.row.image
         yield item
 
 
-def _item(row: Row, picture: Callable[[str], tuple[str, bytes, int, int]]) -> Item:
-    if not LEAST_QUERIES <= len(row.queries) <= MOST_QUERIES:
-        raise FaultError("queries-number", f"item {row.id!r} has {len(row.queries)} queries: give 2 to 4")
-    queries = tuple(_query(row, query) for query in row.queries)
-    if len({query.query_id for query in queries}) < len(queries):
-        raise FaultError("duplicate-query", f"item {row.id!r} asks the same twice")
+def _queries(entry: _Open, report: ImportReport) -> tuple[list[int], list[ItemQuery]]:
+    """The rows of an item that have no fault of their own, and their queries."""
+    rows: list[int] = []
+    queries: list[ItemQuery] = []
+    for number, told in entry.parts:
+        try:
+            own = [_query(entry.row, query) for query in told]
+            if len({query.query_id for query in (*queries, *own)}) < len(queries) + len(own):
+                raise FaultError("duplicate-query", f"item {entry.row.id!r} asks the same twice")
+        except FaultError as fault:
+            report.leave_out([number], fault.reason, fault.words)
+            continue
+        rows.append(number)
+        queries += own
+    return rows, queries
+
+
+def _item(row: Row, queries: list[ItemQuery], picture: _Picture) -> Item:
+    """An item of the queries that are left.
+
+    Raises:
+        FaultError: there are too few or too many, or its picture or box will not do.
+    """
+    if not LEAST_QUERIES <= len(queries) <= MOST_QUERIES:
+        raise FaultError("queries-number", f"item {row.id!r} has {len(queries)} queries: give 2 to 4")
     try:
         image_id, _, width, height = picture(row.image)
     except (PictureMissingError, PictureError) as error:
@@ -183,19 +264,16 @@ def _item(row: Row, picture: Callable[[str], tuple[str, bytes, int, int]]) -> It
             raise FaultError("bbox-outside", f"bbox {list(row.bbox)} does not lie in {width} x {height} pixels")
     return Item(
         item_id=row.id, image_id=image_id, region_id=row.id, bbox=row.bbox, label=row.label,
-        width=width, height=height, queries=queries,
+        width=width, height=height, queries=tuple(queries),
     )  # fmt: skip
 
 
 def _query(row: Row, query: RowQuery) -> ItemQuery:
-    question, choices, answer = query.question.strip(), [c.strip() for c in query.choices], query.answer.strip()
-    if not choices:
-        question, choices = _inside(question)
-    letter = _LETTER.match(answer)
-    if choices and answer not in choices and letter and LETTERS.index(letter[1]) < len(choices):
-        answer = choices[LETTERS.index(letter[1])]
-    if choices and answer not in choices:
-        raise FaultError("answer-not-in-choices", f"{answer[:80]!r} is none of {choices}"[:300])
+    given = [choice.strip() for choice in query.choices]
+    head, question, choices = (
+        Asked(query.question.strip(), query.question.strip(), given) if given else choices_in(query.question.strip())
+    )
+    answer = chosen(query.answer.strip(), choices)
     if (
         len({choice.casefold() for choice in choices}) < len(choices)
         or len(choices) == 1
@@ -207,8 +285,8 @@ def _query(row: Row, query: RowQuery) -> ItemQuery:
     identity = f"{row.id}\n{question}\n{'|'.join(choices)}"
     return ItemQuery(
         query_id=query.query_id or hashlib.sha256(identity.encode()).hexdigest()[:ID_LENGTH],
-        facet=query.facet or facet_of(question) or "other",
-        template=form_of(question, {row.label} if row.label else set()).template,
+        facet=query.facet or facet_of(head) or "other",
+        template=form_of(head, {row.label} if row.label else set()).template,
         question=question,
         answer=answer,
         choices=tuple(choices),
@@ -216,22 +294,6 @@ def _query(row: Row, query: RowQuery) -> ItemQuery:
         chance=1 / len(choices) if choices else None,
         paraphrases=tuple(query.paraphrases),
     )
-
-
-def _inside(question: str) -> tuple[str, list[str]]:
-    """Choices that stand at the end of a question, each on a line behind its letter, and the question without them."""
-    lines = question.splitlines()
-    options = [_OPTION.match(line) for line in lines]
-    first = next((i for i, option in enumerate(options) if option and option[1] == "A"), None)
-    if first is None:
-        return question, []
-    run = []
-    for place, option in enumerate(options[first:]):
-        if option is None or option[1] != LETTERS[place : place + 1]:
-            break
-        run.append(option[2])
-    text = "\n".join(lines[:first]).strip()
-    return (text, run) if len(run) > 1 and text else (question, [])
 
 
 def _picture(root: Path, path: str, follow_links: bool) -> tuple[str, bytes, int, int]:

@@ -9,11 +9,13 @@ from benchmark.transforms import TRANSFORMS
 
 MOST_REPLY = 1 << 16
 """Bytes of a reply that a line keeps."""
+CUT = "\n...\n"
+"""Stands in a line for what it does not keep."""
 
 
 def line_of(ask: Ask, reply: Reply) -> LogLine:
-    """The line of an ask. A reply that was cut at the limit on tokens is `failed`, whatever its beginning says: what
-    would have followed may have taken it back.
+    """The line of an ask. A reply that was cut at the limit on tokens, or of which a server's client kept no more than
+    the beginning, is `failed`, whatever that says: what followed may have taken it back.
     """
     expected = expected_of(ask.item, ask.query, ask.variant)
     right = CANNOT_SEE if expected is None else expected
@@ -47,7 +49,7 @@ def line_of(ask: Ask, reply: Reply) -> LogLine:
 
 def _judged(ask: Ask, reply: Reply, right: str) -> tuple[Outcome, str | None, bool]:
     """(Outcome, what the reply names, whether that is right)."""
-    if reply.text is None or reply.finish in ("length", "error"):
+    if reply.text is None or reply.finish in ("length", "too-long", "error"):
         return "failed", None, False
     if reply.finish == "refused":
         return "refused", None, False
@@ -80,7 +82,9 @@ def whole_characters(text: str) -> str:
 
 
 def shortened(text: str) -> str:
-    """The beginning that a line keeps."""
-    if len(text) <= MOST_REPLY // 4:
+    """What a line keeps: of a longer reply its beginning (a quarter) and its end, where its answer is."""
+    if len(text) <= MOST_REPLY // 4 or len(data := text.encode()) <= MOST_REPLY:
         return text
-    return text.encode()[:MOST_REPLY].decode(errors="ignore")
+    head = MOST_REPLY // 4
+    tail = MOST_REPLY - head - len(CUT)
+    return data[:head].decode(errors="ignore") + CUT + data[-tail:].decode(errors="ignore")

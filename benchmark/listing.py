@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from benchmark.opened import open_runs, runs_below
@@ -10,7 +11,7 @@ from benchmark.wording import plural
 from slvr_data.errors import UsageError
 
 _VARIANTS = {
-    "circular": "the choices in every other order",
+    "circular": "every rotation of the choices",
     "paraphrase": "the queries in other words",
     "evidence": "on changed pictures, with “cannot be seen” as a further choice",
 }
@@ -21,7 +22,7 @@ def kinds() -> str:
     from benchmark.models.base import FORMS
     from benchmark.prompts import DEFAULT_PROTOCOL, PROTOCOLS
 
-    lines = ["models (--model)", *(f"  {form}" for form in FORMS), "", "variants (--variants)"]
+    lines = ["models (--model)", *(f"  {form}{_needed(form)}" for form in FORMS), "", "variants (--variants)"]
     lines += [f"  {name:<12}{meaning}" for name, meaning in _VARIANTS.items()]
     lines += ["", "pictures of the variant evidence"]
     lines += [f"  {name:<12}{meaning}" for name, meaning in EXPECTED.items()]
@@ -30,6 +31,24 @@ def kinds() -> str:
         default = " (default)" if protocol.name == DEFAULT_PROTOCOL else ""
         lines.append(f"  {protocol.name:<12}{' '.join(protocol.lettered.split()) or 'nothing is added'}{default}")
     return "\n".join([*lines, ""])
+
+
+def _needed(form: str) -> str:
+    """What must be done before a model can be named, where it does not ship with this installation."""
+    kind, _, name = form.partition(":")
+    if kind != "slvr" or name.isupper() or shipped(name):
+        return ""
+    return f"  (after slvr-train {name} DIR, as slvr:DIR/checkpoint)"
+
+
+def shipped(name: str) -> bool:
+    """Whether this installation has the checkpoint `slvr:NAME`, by its files: nothing of `slvr_model` is imported.
+
+    The folder is the one that `slvr_model.checkpoints.SHIPPED` names.
+    """
+    found = find_spec("slvr_model")
+    places = (found and found.submodule_search_locations) or ()
+    return any((Path(place) / "checkpoints" / name / "config.json").is_file() for place in places)
 
 
 def runs_in(folder: Path) -> str:

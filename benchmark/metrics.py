@@ -8,17 +8,23 @@ Notation: item r has k_r replies of which m_r are right (c_ri is 1 or 0); n item
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import comb
 from typing import Literal
 
 import numpy as np
 
+from benchmark.records import Item, LogLine
 from benchmark.table import OUTCOMES, Bools, Floats, Outcomes, Sums
 
 Columns = dict[str, Floats]
 """Totals by column name, [d] each."""
+OVER_REGIONS = frozenset({
+    "items", "several", "several_guessable", "once", "two", "q1", "q2", "pairs", "pairs_first",
+    "items_2", "items_3", "items_4",
+})  # fmt: skip
+"""Columns that count regions, or what is within them, of which all replies are there."""
 Kind = Literal["share", "difference", "coefficient"]
 """A share lies in [0, 1]; a difference of shares and a coefficient in [-1, 1]."""
 MOST_TOGETHER = 4
@@ -58,11 +64,32 @@ def divided(above_d: Floats, below_d: Floats) -> Floats:
 # --- what is added up
 
 
-def sums(outcomes: Outcomes) -> Sums:
-    """All columns that the statistics of `headline`, `by_position` and `by_facet` need."""
-    columns = _replies(outcomes) | _items(outcomes) | _pairs(outcomes) | _independent(outcomes)
-    columns |= _positions(outcomes) | _facets(outcomes)
+def sums(outcomes: Outcomes, queries: Mapping[str, int] | None = None) -> Sums:
+    """All columns that the statistics of `headline`, `by_position` and `by_facet` need.
+
+    `queries` tells how many queries items have (`queries_of`), otherwise the places of their replies do. A region
+    of which replies are missing, as in a run that was stopped, is in no column over regions: it would count as all
+    right sooner than it is. Its replies count as replies.
+    """
+    whole_g = _whole(outcomes, queries or {})
+    columns = _replies(outcomes) | _items(outcomes, whole_g) | _pairs(outcomes, whole_g)
+    columns |= _independent(outcomes, whole_g) | _positions(outcomes) | _facets(outcomes)
     return Sums.of_groups(columns, outcomes.item_g, outcomes.cluster_g, len(outcomes.images))
+
+
+def queries_of(lines: Iterable[LogLine], items: Iterable[Item] = ()) -> dict[str, int]:
+    """Item -> its number of queries: by `items`, and for others as far as the lines of all variants tell."""
+    found: dict[str, int] = {}
+    for line in lines:
+        found[line.item_id] = max(found.get(line.item_id, 0), line.position + 1)
+    return found | {item.item_id: len(item.queries) for item in items}
+
+
+def _whole(outcomes: Outcomes, queries: Mapping[str, int]) -> Bools:
+    """[g] Groups with a reply to every query of their item."""
+    number_i = np.array([queries.get(item, 0) for item in outcomes.items], np.int64)
+    np.maximum.at(number_i, outcomes.item_g[outcomes.group_n], outcomes.position_n + 1)
+    return outcomes.counted() >= number_i[outcomes.item_g]
 
 
 def _replies(outcomes: Outcomes) -> Columns:
@@ -80,9 +107,9 @@ def _replies(outcomes: Outcomes) -> Columns:
     return columns
 
 
-def _items(outcomes: Outcomes) -> Columns:
-    """Columns over items with two or more replies, and their ordered pairs of replies."""
-    k_g, m_g = outcomes.counted(), outcomes.counted(outcomes.correct_n)
+def _items(outcomes: Outcomes, whole_g: Bools) -> Columns:
+    """Columns over whole items, most of them with two or more replies, and their ordered pairs of replies."""
+    k_g, m_g = (np.where(whole_g, n_g, 0.0) for n_g in (outcomes.counted(), outcomes.counted(outcomes.correct_n)))
     several_g = k_g >= 2
     all_g = several_g & (m_g == k_g)
     # The same item over all seeds, counted once, at its first group.
@@ -90,10 +117,12 @@ def _items(outcomes: Outcomes) -> Columns:
     seeds_k = np.bincount(outcomes.item_g, k_g)
     seeds_m = np.bincount(outcomes.item_g, m_g)
     once_g = np.zeros(len(k_g), np.bool_)
-    once_g[first_g] = several_g[first_g]
+    once_g[first_g] = several_g[first_g] & (np.bincount(outcomes.item_g, ~whole_g) == 0)
     columns = {
-        "items": (k_g >= 1).astype(np.float64),
-        "item_mean": divided(m_g, k_g),
+        "groups": np.ones(len(k_g)),
+        "incomplete": (~whole_g).astype(np.float64),
+        "items": whole_g.astype(np.float64),
+        "item_mean": np.where(whole_g, divided(m_g, k_g), 0.0),
         "several": several_g.astype(np.float64),
         "all_right": all_g.astype(np.float64),
         "any_right": (several_g & (m_g > 0)).astype(np.float64),
@@ -125,18 +154,18 @@ def _guessed_together(outcomes: Outcomes, several_g: Bools, all_g: Bools) -> Col
     }
 
 
-def _pairs(outcomes: Outcomes) -> Columns:
-    """Columns over items with a first and a second reply (positions 0 and 1)."""
+def _pairs(outcomes: Outcomes, whole_g: Bools) -> Columns:
+    """Columns over whole items with a first and a second reply (positions 0 and 1)."""
     first_n, second_n = (outcomes.position_n == place for place in (0, 1))
-    both_g = (outcomes.counted(first_n) > 0) & (outcomes.counted(second_n) > 0)
+    both_g = whole_g & (outcomes.counted(first_n) > 0) & (outcomes.counted(second_n) > 0)
     right1_g = both_g * outcomes.counted(first_n & outcomes.correct_n)
     right2_g = both_g * outcomes.counted(second_n & outcomes.correct_n)
     return {"two": both_g.astype(np.float64), "q1": right1_g, "q2": right2_g, "both": right1_g * right2_g}
 
 
-def _independent(outcomes: Outcomes) -> Columns:
-    """Columns for what all-right would be if places were independent: items by the set of places they have."""
-    k_g = outcomes.counted()
+def _independent(outcomes: Outcomes, whole_g: Bools) -> Columns:
+    """Columns for what all-right would be if places were independent: whole items by the set of places they have."""
+    k_g = np.where(whole_g, outcomes.counted(), 0.0)
     places = sorted(set(outcomes.position_n.tolist()))
     here_gp = np.zeros((len(k_g), len(places)), np.bool_)
     columns: Columns = {}
@@ -185,6 +214,7 @@ def headline(names: Sequence[str]) -> list[Statistic]:
         ratio("accuracy", "right", "replies"),
         ratio("accuracy_of_answered", "right", "answer"),
         *(ratio(name, name, "replies") for name in ("unparsed", "refused", "failed")),
+        ratio("incomplete", "incomplete", "groups"),
         ratio("accuracy_per_item", "item_mean", "items"),
         ratio("both", "both", "two", "both"),
         ratio("all_right", "all_right", "several", "all_right"),

@@ -81,7 +81,7 @@ class Ask:
     """One query put to a model in one variant."""
 
     ask_id: str
-    """item id + query id + variant + seed, joined by "/": the key of a log line."""
+    """item id + query id + variant + seed, joined by "/" ("/" in a query id escaped): the key of a log line."""
     item: Item
     query: ItemQuery
     variant: str
@@ -105,7 +105,8 @@ class Reply:
     text: str | None
     """The reply, whole; None where none came."""
     finish: str = "stop"
-    """"stop", "length" (cut at the limit), "refused" (the server says that the model declined) or "error"."""
+    """"stop", "length" (cut at the limit), "too-long" (its end was not kept), "refused" (the server says that the model
+    declined) or "error"."""
     error: str | None = None
     """Why none came, in words."""
     prompt_tokens: int | None = None
@@ -131,7 +132,7 @@ class LogLine(Record):
     expected: str | None
     """The right answer in this variant; null where the transform leaves no right answer but "cannot be seen"."""
     reply: str | None
-    """The model's words; cut to 64 KiB, with `reply_length` telling the whole."""
+    """The model's words; of more than 64 KiB the beginning and the end, with `reply_length` telling the whole."""
     reply_length: int
     outcome: Outcome
     answer: str | None

@@ -80,8 +80,12 @@ def run_bench(
     with open_log(out, header_of(bench, model, asks, options)) as log:
         _announce(asks, log, say)
         with Progress(len(asks), len(log.done)) as progress:
-            ask_all(model, asks.asks(log.done), log, progress.count)
+            written = ask_all(model, asks.asks(log.done), log, progress.count)
         asked, reused = progress.asked, len(log.done)
+    if left := sum(slot.ask_id not in written and slot.ask_id not in log.done for slot in asks.slots()):
+        raise RunError(
+            f"{left:,} of {len(asks):,} asks have no line in {log.path}: the adapter of {model.name} is at fault"
+        )
     return Ran(out / LOG, len(asks), asked, reused)
 
 
@@ -120,8 +124,11 @@ def _announce(asks: Asks, log: LogWriter, say: Callable[[str], None]) -> None:
         say(f"{len(log.done):,} of them have their reply from before")
 
 
-def ask_all(model: Model, asks: Iterator[Ask], log: LogWriter, count: Callable[[Outcome], None]) -> None:
+def ask_all(model: Model, asks: Iterator[Ask], log: LogWriter, count: Callable[[Outcome], None]) -> frozenset[str]:
     """Put asks to a model and write their lines; `count` is told of each line that is written.
+
+    Returns:
+        The ids of the asks that have got a line.
 
     Raises:
         UnfinishedError: the model left asks open; all lines of the others are written.
@@ -140,8 +147,9 @@ def ask_all(model: Model, asks: Iterator[Ask], log: LogWriter, count: Callable[[
             replies.close()  # type: ignore[attr-defined]
         ahead.close()
         lines.close()
-    if lines.number < ahead.number:
-        raise RunError(f"{model.name} gave {lines.number} replies to {ahead.number} asks: the adapter is at fault")
+    if len(lines.ids) < ahead.number:
+        raise RunError(f"{model.name} gave {len(lines.ids)} replies to {ahead.number} asks: the adapter is at fault")
+    return frozenset(lines.ids)
 
 
 class _Ahead:
@@ -203,6 +211,8 @@ class _Lines:
     def __init__(self, log: LogWriter, count: Callable[[Outcome], None]) -> None:
         self.number = 0
         """Lines that are in the log."""
+        self.ids: set[str] = set()
+        """Their asks."""
         self._log, self._count = log, count
         self._queue: queue.SimpleQueue[tuple[Ask, Reply] | None] = queue.SimpleQueue()
         self._error: BaseException | None = None
@@ -223,6 +233,7 @@ class _Lines:
                 line = line_of(*found)
                 self._log.write(line)
                 self.number += 1
+                self.ids.add(line.ask_id)
                 self._count(line.outcome)
         except BaseException as error:
             self._error = error

@@ -36,6 +36,8 @@ class Estimate(Record):
     """Regions that the score is over."""
     n_clusters: int = Field(ge=0)
     """Pictures that these are of."""
+    n_left_out: int = Field(default=0, ge=0)
+    """Of a score over plain regions: those that it leaves out, because replies to some of their queries are missing."""
     method: Literal["bootstrap", "wilson", "none"]
     """How the interval was found; "wilson" where the score is 0 or 1 in every resampling."""
     withheld: str | None = None
@@ -57,7 +59,8 @@ def scores_of(
     """All scores of the lines of one run's log, in any order.
 
     Families of variants that were not asked have no scores. With `items`, the contradiction rate is there too: the
-    log does not tell which profile fields decide a query.
+    log does not tell which profile fields decide a query; and regions of a run that was stopped are known for what
+    they are where the log has none of their last queries.
 
     Raises:
         RunError: a query is there twice, or an item is of two pictures.
@@ -75,20 +78,21 @@ def scores_of(
 
 def _families(log: Sequence[LogLine], items: Iterable[Item] | None) -> Iterator[tuple[Sums, dict[str, Statistic]]]:
     """Columns and named statistics, family by family; the plain one is first."""
-    outcomes = Outcomes.from_log(log)
-    sums = metrics.sums(outcomes)
+    known = list(items) if items is not None else None
+    outcomes, queries = Outcomes.from_log(log), metrics.queries_of(log, known or ())
+    sums = metrics.sums(outcomes, queries)
     plain = {statistic.name: statistic for statistic in metrics.headline(sums.names)}
     plain |= {f"position/{name}/accuracy": statistic for name, statistic in metrics.by_position(outcomes).items()}
     for facet, own in metrics.by_facet(outcomes).items():
         plain |= {f"facet/{facet}/{statistic.name}": statistic for statistic in own}
     yield sums, plain
     variants = {line.variant for line in log}
-    if items is not None:
-        yield _named("", *agreement.contradictions(log, items))
+    if known is not None:
+        yield _named("", *agreement.contradictions(log, known))
     if any(variant.startswith("paraphrase-") for variant in variants):
         yield _named("paraphrase/", *agreement.paraphrases(log))
     if any(variant.startswith("rotation-") for variant in variants):
-        yield _named("circular/", *agreement.circular(log))
+        yield _named("circular/", *agreement.circular(log, queries))
     for variant in TRANSFORMS:
         if variant in variants:
             yield _named(f"evidence/{variant}/", *agreement.evidence(log, variant))
@@ -102,7 +106,9 @@ def estimate(resampled: Resampled, statistic: Statistic) -> Estimate:
     """A score with its interval, or with the reason why that is withheld."""
     found = resampled.interval(statistic)
     sums, base = resampled.sums, statistic.base
-    why = found.why_none or untrusted(resampled, statistic)
+    # At 0 or 1 the interval is Wilson's and needs no spread between pictures: the simulation is of the bootstrap's.
+    sure = found.method == "wilson" and found.value in (0.0, 1.0)
+    why = found.why_none or (None if sure else untrusted(resampled, statistic))
     low, high, t_low, t_high = (None if why else end for end in (found.low, found.high, found.t_low, found.t_high))
     return Estimate(
         value=rounded(found.value),
@@ -110,6 +116,7 @@ def estimate(resampled: Resampled, statistic: Statistic) -> Estimate:
         high=rounded(high),
         n_items=sums.items[base],
         n_clusters=sums.clusters[base],
+        n_left_out=sums.items.get("incomplete", 0) if base in metrics.OVER_REGIONS else 0,
         method="none" if why else found.method,
         withheld=why,
         error=rounded(found.error),

@@ -77,8 +77,8 @@ _GROUPS = (
     _Group("alpha", "Agreement of wordings beyond chance", "", ("paraphrase/alpha*",), "coefficient", True),
     _Group(
         "orders",
-        "In every order",
-        "The same queries with their choices in every order. In percent, with 95 % intervals over pictures.",
+        "In every rotation",
+        "The same queries with their choices in every rotation. In percent, with 95 % intervals over pictures.",
         ("circular/circular_strict", "circular/all_right_strict", "circular/accuracy"),
     ),
     _Group("contradictions", "Contradictions", "In percent of linked pairs.", ("contradiction_rate",)),

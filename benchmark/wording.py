@@ -41,6 +41,7 @@ _WORDS = {
     "correlation": Word("Correlation", "Correlation of right and wrong between any two queries of a region.", False),
     "unparsed": Word("Unparsed", "Share of replies that name no answer by the rules."),
     "refused": Word("Refused", "Share of replies that decline to answer."),
+    "incomplete": Word("Incomplete", "Share of regions left out of region scores: some of their replies are missing."),
     "failed": Word("Failed", "Share of queries without a whole reply."),
     "flip_rate": Word("Flip rate", "Share of pairs of wordings (a query's own and another) with different answers."),
     "pairwise_agreement": Word("Agreement of wordings", "Share of pairs of wordings of a query with the same answer."),
@@ -51,14 +52,15 @@ _WORDS = {
     "gained": Word("Gained", "Share of all pairs that have an answer in other words only."),
     "right_in_all": Word("Right in all words", "Share of queries answered rightly in every wording."),
     "alpha_of_right": Word("Alpha of right", "Krippendorff's alpha of right and wrong over wordings.", False),
-    "all_right_strict": Word("Strict all right", "Share of regions right in every query and every order."),
+    "all_right_strict": Word("Strict all right", "Share of regions right in every query and every rotation."),
     "said_unseen": Word("“Cannot be seen”", "Share of replies that say so."),
     "alpha": Word("Krippendorff's alpha", "Agreement over wordings beyond chance.", False),
-    "circular_strict": Word("Strict circular", "Share of queries answered rightly in every order of their choices."),
+    "circular_strict": Word("Strict circular", "Share of queries right in every rotation of their choices."),
     "contradiction_rate": Word(
         "Contradictions", "Share of pairs of replies about one region that cannot both be true."
     ),
     "hallucination_rate": Word("Hallucination", "Share that name an answer although the evidence is gone."),
+    "declined": Word("Declined", "Share that decline to answer where the evidence is gone."),
     "sensitivity": Word("Sensitivity", "Drop from the intact picture to the changed one, in points."),
 }
 
@@ -97,7 +99,7 @@ def titled(name: str) -> tuple[str, str]:
     if where:
         return f"{where}: {word.label}", ""
     if family and word.label == "Accuracy":
-        return {"paraphrase": "Accuracy over all wordings", "circular": "Accuracy over all orders"}[family], ""
+        return {"paraphrase": "Accuracy over all wordings", "circular": "Accuracy over all rotations"}[family], ""
     return word.label, word.meaning
 
 

@@ -77,9 +77,17 @@ _GOOD = (
     r"(?:is|are|was|would be|seems|seems to be|looks|must be|should be|appears|appears to be|has to be|will be)\s+"
     r"(?:(?:the|my|a|our|clearly|definitely|probably|therefore|thus|most|more|only|single|final|obviously|"
     r"certainly|likely|also|both|equally|just as|as|all)\s+){0,4}"
-    r"(?:correct|right|best|answer|choice|option|appropriate|accurate|match|fit|fitting|suitable|plausible|"
-    r"valid|possible|likely|one|pick|selection|true)\b"
 )
+_APPROVED = (
+    rf"{_GOOD}(?:(?:correct|right|best|answer|choice|option|appropriate|accurate|match|fit|fitting|suitable|"
+    r"one|pick|selection|true)\b(?!\s+(?:too|as well)\b)|"
+    r"(?:(?<=most )|(?<=more )|(?<=only )|(?<=single ))(?:plausible|valid|possible|likely)\b)"
+)
+_POSSIBLE = (
+    rf"{_GOOD}(?:plausible|valid|possible|likely|(?:correct|right|suitable|accurate|appropriate|true|fit|fitting)"
+    r"(?=\s+(?:too|as well)\b))\b"
+)
+"""Says of a choice that it could be the answer, and not that it is."""
 _LEADS = (
     r"(?:matches?|fits?|describes?|correspond(?:s|ing)? (?:to|with)|points? (?:to|at)|leads? (?:to|me to|us to)|"
     r"leaving(?: only| us with)?|"
@@ -96,7 +104,8 @@ _RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     for name, pattern in (
         ("named", rf"(?<!\w){_NOUN}{_ASIDE}[\s\"']*[)\]]?\s*{_COPULA}{_FILL}{_listed(SIGN)}"),
         ("chosen", rf"(?<![a-z]){_CHOSEN}{_FILL}{_listed(SIGN)}"),
-        ("approved", rf"{_listed(SIGN)}\s*(?:[(\[]\s*{SIGN}\s*[)\]]\s*)?{_GOOD}"),
+        ("approved", rf"{_listed(SIGN)}\s*(?:[(\[]\s*{SIGN}\s*[)\]]\s*)?{_APPROVED}"),
+        ("possible", rf"{_listed(SIGN)}\s*(?:[(\[]\s*{SIGN}\s*[)\]]\s*)?{_POSSIBLE}"),
         ("fitting", rf"(?:option|choice|answer)\s*[(\[]?({LETTER_SIGN})[)\]]?\s+{_FITTING}{_FITS}\b"),
         ("concluded", rf"(?<![a-z]){_LEADS}{_FILL}{_listed(LETTER_SIGN)}(?=[\s.!)\]]*(?:$|\n|[.!]\s))"),
         ("bracketed", rf"[(\[]\s*({LETTER_SIGN})\s*[)\]][\s.!]*\Z"),
@@ -105,7 +114,7 @@ _RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("last", rf"[:：]\s*[(\[]?({LETTER_SIGN})[)\].!\s]*\Z"),
         ("possible", rf"{_listed(LETTER_SIGN)}\s*(?:could|might|may)\s+(?:also\s+|well\s+)?be\b"),
         ("possible", rf"(?:could|might|may)\s+(?:also\s+|well\s+|possibly\s+)?be{_FILL}{_listed(LETTER_SIGN)}"),
-        ("told as", rf"({LETTER_SIGN})\s+it\s+is\b"),
+        ("told as", rf"({LETTER_SIGN})[^\S\n]+it\s+is\b"),
     )
 )  # fmt: skip
 _INITIAL = re.compile(
@@ -119,6 +128,7 @@ _CLAUSE_END = re.compile(
     r"\bno\b\s*[,—–-]|[✅✔✓]"
 )
 _DESCRIBED = re.compile(rf"{LETTER_SIGN}[)\]]?\s+(?:is|was|are|shows?|says|has|would be)\s[^,]*{TEXT_SIGN}")
+_DOUBT = re.compile(r"\b(?:perhaps|maybe|possibly)\b[^.,;:!?\n]{0,30}\Z")
 _WORDS = re.compile(r"[^\W\d_](?:[\w']*\w)?|\d+")
 _LETTERS = re.compile(LETTER_SIGN)
 _SIGNS = re.compile(SIGN)
@@ -138,10 +148,15 @@ def claims(marked: Marked, text: str) -> list[Claim]:
 
 def _by_rules(marked: Marked, text: str) -> Iterator[Claim]:
     lettered = _LETTERS.search(text) is not None
-    for name, pattern in _RULES if lettered else _RULES[:3]:
+    for name, pattern in _RULES if lettered else _RULES[:4]:
         for found in pattern.finditer(text):
             signs = found[1]
-            yield Claim(_meant(marked, signs), found.start(1), name, weak=name == "possible")
+            weak = name == "possible" or _doubted(text, found.start(1))
+            yield Claim(_meant(marked, signs), found.start(1), name, weak)
+
+
+def _doubted(text: str, place: int) -> bool:
+    return _DOUBT.search(text, max(0, place - 40), place) is not None
 
 
 def _alone(marked: Marked, text: str) -> Iterator[Claim]:
@@ -172,6 +187,12 @@ def _initial(marked: Marked, text: str) -> Iterator[Claim]:
         several = first[2] == "," and follows and _ANY.match(follows)
         if not several:
             yield Claim(_meant(marked, first[1]), first.start(1), "initial")
+
+
+def behind_initial(text: str) -> tuple[str, str] | None:
+    """(The letter at the beginning of the reply, the words behind it); None where no letter begins it."""
+    first = _INITIAL.match(text)
+    return (first[1], text[first.end() :]) if first else None
 
 
 def labelled(text: str) -> list[int]:

@@ -14,10 +14,10 @@ from typing import Literal
 
 from benchmark.extract.claims import Claim, claims
 from benchmark.extract.clean import cleaned, plain
-from benchmark.extract.marks import ANY_SIGN, DENIED, LETTERS, OUTSIDE, Choices, Marked, choices_of
+from benchmark.extract.marks import ANY_SIGN, DENIED, LETTERS, OUTSIDE, SIGN, Choices, Marked, choices_of
 from benchmark.extract.refusals import declines
 from benchmark.extract.scopes import scoped
-from benchmark.extract.statements import stated
+from benchmark.extract.statements import opposed, stated
 from benchmark.extract.words import bare, spelled
 
 VERSION = "3"
@@ -25,6 +25,7 @@ VERSION = "3"
 
 _BARE = re.compile(r"\s*(?:\*\*)?[(\[]?([A-Z])(?:[)\].:]{0,2}|[)\].:]{1,2} +([^\n]+?))(?:\*\*)?[.!]?\s*\Z")
 _SIGN = re.compile(ANY_SIGN)
+_MENTION = re.compile(SIGN)
 _NEWLINE_AFTER_COLON = re.compile(r"(?<=[:：=])[ \t]*\n\s*")
 _HEADING = re.compile(r"^[ \t]*((?:the |my )?(?:final |correct )?answer)[ \t]*\n\s*", re.I | re.M)
 _GONE_BACK = re.compile(
@@ -148,6 +149,10 @@ def _read_text(text: str, choices: Choices) -> Extracted:
             return Extracted("unparsed", None, "claims-differ")
         if _denied(signs, place):
             return Extracted("unparsed", None, "claimed-and-denied")
+        if all(claim.weak for claim in made if len(claim.meant) == 1) and _others(marked, signs, place):
+            return Extracted("unparsed", None, "only-possible")
+        if all(claim.rule in ("initial", "alone") for claim in made) and opposed(marked, signs, place):
+            return Extracted("unparsed", None, "letter-and-sentence-differ")
         return Extracted("answer", place, next(claim.rule for claim in made if claim.meant == {place}))
     if made:
         return Extracted("unparsed", None, "several-claimed")
@@ -222,6 +227,11 @@ def _settled(made: Sequence[Claim]) -> int | None:
         return None
     place = alone.pop()
     return place if all(place in claim.meant for claim in made) else None
+
+
+def _others(marked: Marked, text: str, place: int) -> bool:
+    """Whether a reply mentions another choice, which it neither denies nor only supposes."""
+    return any(marked.meaning(sign) != {place} for sign in _MENTION.findall(text))
 
 
 def _denied(text: str, place: int) -> bool:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
-from benchmark.extract.claims import sentences
-from benchmark.extract.marks import LETTER_SIGN, PAIR_SIGN, SIGN, Marked
+from benchmark.extract.claims import behind_initial, sentences
+from benchmark.extract.marks import LETTER, LETTER_SIGN, PAIR_SIGN, SIGN, Marked
 from benchmark.extract.words import CONCLUDES, FILLERS
 
 LONGEST = 6000
@@ -70,6 +70,8 @@ _SHADES = (
     "directly immediately straight"
 )
 _LEADS = FILLERS | frozenset(_SHADES.split())
+_BUT = re.compile(r"\bbut\s+(?=(?:it\s+|they\s+)?(?:is|are|was|were|actually|really)\b)|\bbut\s+(?=it's\b)")
+_LETTERS = re.compile(LETTER_SIGN)
 _SIGNS = re.compile(SIGN)
 _SAIDS = re.compile(_SAID)
 
@@ -94,8 +96,27 @@ def stated(marked: Marked, text: str) -> tuple[frozenset[int], str]:
     return _option_at_the_end(marked, found, everything)
 
 
-def _predicated(marked: Marked, sentence: str) -> frozenset[int]:
-    """The choices that a sentence says of its subject."""
+def opposed(marked: Marked, text: str, place: int) -> bool:
+    """Whether a reply begins with the letter of a choice, and its next sentence states another: "A: The cup is blue.".
+
+    Not where that sentence speaks of options, nor where it or a later one states the choice of the letter, unless the
+    first takes that back ("it looks red but is blue").
+    """
+    begun = behind_initial(text)
+    if begun is None or ord(begun[0]) != LETTER + place or len(text) > LONGEST:
+        return False
+    found = sentences(begun[1])
+    if not found or _LETTERS.search(found[0]):
+        return False
+    back = _BUT.search(found[0])
+    if back and (turned := _predicated(marked, found[0][back.end() :], loose=False)):
+        return place not in turned
+    first = _predicated(marked, found[0], loose=False)
+    return bool(first) and not any(place in _predicated(marked, sentence) for sentence in found)
+
+
+def _predicated(marked: Marked, sentence: str, loose: bool = True) -> frozenset[int]:
+    """The choices that a sentence says of its subject; `loose`: also one that only begins it ("red car")."""
     named: set[str] = set()
     for found in _SAIDS.finditer(sentence):
         index = next(iter(marked.meaning(found[0])))
@@ -105,7 +126,8 @@ def _predicated(marked: Marked, sentence: str) -> frozenset[int]:
     while match := _STATED.search(sentence, place):
         sign = match["first"] or match["said"] or match["place"] or match["turn"]
         lead = match["lead"] or ""
-        if match["first"] is None or all(word in _LEADS for word in re.findall(r"[^\W\d_][\w']*", lead)):
+        known = all(word in _LEADS for word in re.findall(r"[^\W\d_][\w']*", lead))
+        if match["first"] is None or (known and (loose or _begins(sentence, match))):
             if not _only_at_start(marked, sign) or _begins(sentence, match):
                 named.add(sign)
             place = match.end()

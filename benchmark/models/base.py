@@ -116,6 +116,7 @@ def open_model(spec: str, options: ModelOptions) -> Model:
         from benchmark.models.served import open_served
 
         return open_served(spec, options)
+    _need_place(spec)
     _need_torch(spec)
     if kind == "slvr":
         from benchmark.models.slvr import open_slvr
@@ -134,6 +135,16 @@ def _baseline(kind: str, spec: str, options: ModelOptions) -> Model:
     from benchmark.models import simple
 
     return simple.open_model(spec, options)
+
+
+def _need_place(spec: str) -> None:
+    """Say that a folder is not there before torch is loaded, which takes seconds."""
+    from benchmark.models.places import hf_name, slvr_folder
+
+    if spec.startswith("hf:"):
+        hf_name(spec)
+    elif spec not in FORMS:
+        slvr_folder(spec)
 
 
 def _need_torch(spec: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor,
 from benchmark.models.base import Detail, ModelOptions, refuse_sampling
 from benchmark.models.local import batches_of, details_of, device_of, dtype_of, no_bars
 from benchmark.models.pictures import PictureError, pixels_of
+from benchmark.models.places import hf_name
 from benchmark.records import Ask, Reply
 from slvr_data.errors import RunError, UsageError
 
@@ -24,13 +24,12 @@ def open_hf(spec: str, options: ModelOptions) -> HfAdapter:
     """`hf:ID_OR_PATH`.
 
     Raises:
-        UsageError: it cannot be loaded, or has no processor for pictures and text.
+        UsageError: it is a path that does not exist, cannot be loaded, or has no processor for pictures and text.
     """
+    name = hf_name(spec)
     no_bars()
     refuse_sampling(spec, options)
-    name, device = spec.removeprefix("hf:"), device_of(options)
-    if Path(name).expanduser().exists():
-        name = str(Path(name).expanduser())
+    device = device_of(options)
     processor = processor_of(name, options.revision)
     try:
         dtype = dtype_of(options, device) or "auto"

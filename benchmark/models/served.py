@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import signal
 import tempfile
+import threading
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -29,6 +31,9 @@ from slvr_data.requests.ledger import Ledger
 from slvr_data.requests.messages import Message, Refusal, Request, Sampling, SentPicture
 from slvr_data.requests.store import RequestStore
 
+T = TypeVar("T")
+Put = Callable[[list[tuple[Ask, Reply]]], None]
+"""Takes replies that have come."""
 PURPOSE = "bench"
 """Of the calls, in the ledger."""
 SEED_STEP = 1000
@@ -56,6 +61,9 @@ def open_served(spec: str, options: ModelOptions) -> ServedModel:
         max_tokens=max(16, options.max_new_tokens),
         attempts=1,
     )
+    if options.revision is None:
+        options.say(f"no --revision was given: servers that hold other weights under the name {config.model} cannot be "
+                    "told apart, neither when a run goes on nor when two are compared")  # fmt: skip
     return ServedModel(config, options)
 
 
@@ -110,15 +118,15 @@ class ServedModel:
         if first is None:
             return  # no server is needed
         with asyncio.Runner() as runner:
-            finished = self._finished(itertools.chain([first], todo))
+            steps = _Steps(runner, lambda put: self._finish(itertools.chain([first], todo), put))
             try:
-                while found := runner.run(_next(finished)):
+                while found := steps.next():
                     yield from found
             finally:
-                runner.run(finished.aclose())
+                steps.close()
 
-    async def _finished(self, todo: Iterator[Ask]) -> AsyncGenerator[list[tuple[Ask, Reply]]]:
-        """Replies as they come."""
+    async def _finish(self, todo: Iterator[Ask], put: Put) -> None:
+        """Replies, put as they come."""
         say = self._options.say
         with ExitStack() as stack:
             folder = self._options.work or Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -126,8 +134,7 @@ class ServedModel:
             store = stack.enter_context(RequestStore(folder / "requests", self._config.scratch, say))
             async with Client(self._config, store, ledger, say) as client:
                 await client.check()
-                async for found in _Session(self, client, store, todo).finished():
-                    yield found
+                await _Session(self, client, store, todo).finish(put)
 
     async def asked(self, client: Client, store: RequestStore, ask: Ask) -> Reply:
         """One ask.
@@ -145,6 +152,8 @@ class ServedModel:
         counts = (stored.prompt_tokens, stored.completion_tokens, stored.seconds) if stored else ()
         if not isinstance(answer, Refusal):
             return Reply(answer.value, "stop", None, *counts)
+        if answer.failure == "length" and stored is not None and stored.finish_reason != "length":
+            return Reply(answer.reply, "too-long", f"longer than is read: {answer.evidence}", *counts)
         if answer.failure == "length":
             return Reply(answer.reply, "length", answer.evidence, *counts)
         if answer.failure == "refusal":
@@ -185,14 +194,14 @@ class _Session:
         self._late = 0
         self._why = ""
 
-    async def finished(self) -> AsyncIterator[list[tuple[Ask, Reply]]]:
-        """Replies as they come, then what went wrong with the others."""
+    async def finish(self, put: Put) -> None:
+        """Put replies as they come; raises what went wrong with the others."""
         try:
             while await self._start() or self._running:
                 done, _ = await asyncio.wait(self._running, timeout=_TICK, return_when=asyncio.FIRST_COMPLETED)
                 found = [pair for task in done if (pair := self._ended(task)) is not None]
                 if found:
-                    yield found
+                    put(found)
         finally:
             for task in self._running:
                 task.cancel()
@@ -227,8 +236,75 @@ class _Session:
         return None
 
 
-async def _next(finished: AsyncIterator[list[tuple[Ask, Reply]]]) -> list[tuple[Ask, Reply]]:
-    """The next replies; empty at their end."""
-    async for found in finished:
+class _Steps:
+    """Work in a loop, followed from outside of it. SIGTERM and Ctrl-C end it where it waits, in order."""
+
+    def __init__(self, runner: asyncio.Runner, work: Callable[[Put], Coroutine[Any, Any, None]]) -> None:
+        """`work` puts what it finds."""
+        self._runner, self._stopped, self._told = runner, False, False
+        self._found: list[tuple[Ask, Reply]] = []
+        self._arrived: asyncio.Future[None] | None = None
+        self._step: asyncio.Task[Any] | None = None
+        self._work = runner.get_loop().create_task(work(self._put))
+        self._work.add_done_callback(lambda task: self._put([]))
+
+    def next(self) -> list[tuple[Ask, Reply]]:
+        """What was found since; empty at the end. Raises KeyboardInterrupt after either signal."""
+        found = self._run(self._next())
+        if self._stopped:
+            raise KeyboardInterrupt
         return found
-    return []
+
+    def _run(self, step: Coroutine[Any, Any, T]) -> T:
+        """A step, which a signal cancels: the exception of a handler would leave the loop in the middle of a turn."""
+        if threading.current_thread() is not threading.main_thread():
+            return self._runner.run(step)
+        before = [(number, signal.signal(number, self._stop)) for number in (signal.SIGINT, signal.SIGTERM)]
+        try:
+            return self._runner.run(step)
+        except asyncio.CancelledError:
+            raise KeyboardInterrupt from None
+        finally:
+            for number, handler in before:
+                signal.signal(number, handler)
+
+    async def _next(self) -> list[tuple[Ask, Reply]]:
+        self._step = asyncio.current_task()
+        if self._stopped:
+            raise asyncio.CancelledError
+        if not self._found and not self._work.done():
+            self._arrived = asyncio.get_running_loop().create_future()
+            await self._arrived
+        if not self._found and self._work.done():
+            self._told = True
+            self._work.result()
+        found, self._found = self._found, []
+        return found
+
+    def _put(self, found: list[tuple[Ask, Reply]]) -> None:
+        self._found += found
+        if self._arrived is not None and not self._arrived.done():
+            self._arrived.set_result(None)
+
+    def _stop(self, number: int, frame: object) -> None:
+        self._stopped = True
+        if self._step is not None and not self._step.done():
+            self._step.cancel()
+            self._runner.get_loop().call_soon_threadsafe(lambda: None)  # it may be asleep
+
+    def close(self) -> None:
+        """Cancel the work, where it goes on, and wait for its end. Raises what went wrong with that."""
+        if self._step is not None:
+            self._step.cancel()  # an exception in the loop has left it behind
+        loop = self._runner.get_loop()
+        loop.stop()  # one turn, for a callback of that step which would stop the next one
+        loop.run_forever()
+        self._run(self._close())
+
+    async def _close(self) -> None:
+        self._step = asyncio.current_task()
+        self._work.cancel()
+        await asyncio.wait([self._work])
+        error = None if self._work.cancelled() else self._work.exception()
+        if error is not None and not self._told and not isinstance(error, KeyboardInterrupt):
+            raise error

@@ -10,13 +10,13 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from benchmark.models.base import Detail, ModelOptions
 from benchmark.models.interventions import Change, Noise, Swap, zero
 from benchmark.models.local import batches_of, details_of, device_of, dtype_of, no_bars
 from benchmark.models.pictures import PictureError, pixels_of
+from benchmark.models.places import slvr_folder
 from benchmark.records import Ask, Reply
 from benchmark.transforms.base import Pool
 from slvr_data.errors import UsageError
@@ -35,14 +35,14 @@ def open_slvr(spec: str, options: ModelOptions) -> SlvrAdapter:
     """`slvr:tiny`, which ships with the package, or `slvr:PATH`, any SLVR checkpoint with its processor.
 
     Raises:
-        UsageError: it is none, or options do not fit it.
+        UsageError: it is none, or options do not fit it. Only folders are looked for, on no hub.
         RunError: it is damaged.
     """
+    folder = None if spec in SHIPPED else slvr_folder(spec)
     no_bars()
     device = device_of(options)
-    name = spec if spec in SHIPPED else spec.removeprefix("slvr:")
     try:
-        model, processor = open_checkpoint(name if name in SHIPPED else str(Path(name).expanduser()))
+        model, processor = open_checkpoint(spec if folder is None else str(folder))
     except OSError as error:
         raise UsageError(f"--model {spec}: {str(error).splitlines()[0]}") from None
     moved: Any = model

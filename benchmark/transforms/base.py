@@ -12,7 +12,7 @@ from PIL import Image
 
 from benchmark.records import CANNOT_SEE, Item, ItemQuery
 
-__all__ = ["CANNOT_SEE", "GREY", "Box", "Expected", "Pool", "Transform", "encoded", "grey", "padded_box"]
+__all__ = ["APPEARANCE", "CANNOT_SEE", "GREY", "Box", "Expected", "Pool", "Transform", "encoded", "grey", "padded_box"]
 
 Box = tuple[int, int, int, int]
 """[x1, y1, x2, y2) in pixels."""
@@ -24,6 +24,9 @@ PAD_SHARE, PAD_LEAST = 0.08, 3
 """A box is widened by this share of its longer side, and by so many pixels at least: boxes of data sets cut edges."""
 COUNTING = frozenset({"count"})
 """Facets that a picture without the thing answers too ("none"): they are asked on the intact picture alone."""
+APPEARANCE = frozenset({"entity", "color", "shape", "material", "orientation", "action", "visible_text"})
+"""Facets of how a thing looks: a grey box in its place tells none of them, but where it was, how large, and beside
+what."""
 
 
 class Transform(Protocol):

@@ -6,6 +6,7 @@ from PIL import Image
 
 from benchmark.records import Item, ItemQuery
 from benchmark.transforms.base import COUNTING, Box, Expected, Pool, padded_box
+from benchmark.transforms.naming import placed, ranked, unnamed
 
 LEAST_SHARE = 0.125
 """A part of the picture smaller than this share shows too little to be asked about."""
@@ -19,8 +20,12 @@ class CroppedOut:
     name = "cropped-out"
 
     def expected(self, item: Item, query: ItemQuery) -> Expected | None:
-        """The region is not in the picture; not asked where it fills nearly all of it."""
+        """The region is not in the picture. Not asked where it fills nearly all of it, or where something else in
+        what is left may fit the question's words: by rank, by place, or because they do not name the thing.
+        """
         if item.bbox is None or query.facet in COUNTING:
+            return None
+        if ranked(item, query) or placed(item, query) or unnamed(item, query):
             return None
         x1, y1, x2, y2 = beside(padded_box(item, (item.width, item.height)), (item.width, item.height))
         width, height = x2 - x1, y2 - y1

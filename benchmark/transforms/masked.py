@@ -5,7 +5,8 @@ from __future__ import annotations
 from PIL import Image
 
 from benchmark.records import Item, ItemQuery
-from benchmark.transforms.base import COUNTING, GREY, Expected, Pool, padded_box
+from benchmark.transforms.base import APPEARANCE, GREY, Expected, Pool, padded_box
+from benchmark.transforms.naming import ranked
 
 
 class Masked:
@@ -14,8 +15,12 @@ class Masked:
     name = "masked"
 
     def expected(self, item: Item, query: ItemQuery) -> Expected | None:
-        """Nothing can be told of the region."""
-        return None if item.bbox is None or query.facet in COUNTING else "cannot"
+        """How the region looks cannot be told. Not asked is what the box itself shows (place, size, relations), and
+        what another thing of the kind answers instead ("the rightmost cup").
+        """
+        if item.bbox is None or query.facet not in APPEARANCE or ranked(item, query):
+            return None
+        return "cannot"
 
     def apply(self, item: Item, picture: Image.Image, others: Pool) -> Image.Image:
         """The picture with a grey box."""

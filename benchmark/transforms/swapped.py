@@ -6,6 +6,7 @@ from PIL import Image
 
 from benchmark.records import Item, ItemQuery
 from benchmark.transforms.base import COUNTING, Expected, Pool
+from benchmark.transforms.naming import unnamed
 
 
 class Swapped:
@@ -14,8 +15,10 @@ class Swapped:
     name = "swapped"
 
     def expected(self, item: Item, query: ItemQuery) -> Expected | None:
-        """The region is in another picture."""
-        return None if query.facet in COUNTING else "cannot"
+        """The region is in another picture. Not asked where the question does not name its thing: this picture too
+        has something "at the top left".
+        """
+        return None if query.facet in COUNTING or unnamed(item, query) else "cannot"
 
     def apply(self, item: Item, picture: Image.Image, others: Pool) -> Image.Image:
         """The other picture."""

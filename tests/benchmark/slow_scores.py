@@ -34,13 +34,22 @@ def groups(lines: Iterable[LogLine], variant: str = "plain") -> Groups:
     return {key: sorted(own, key=lambda line: line.position) for key, own in found.items()}
 
 
+def whole(found: Groups) -> Groups:
+    """Those with a reply at every place that their item has in any seed."""
+    last: dict[str, int] = {}
+    for (item, _), own in found.items():
+        last[item] = max(last.get(item, 0), own[-1].position)
+    return {key: own for key, own in found.items() if len(own) == last[key[0]] + 1}
+
+
 def at(own: Sequence[LogLine], position: int) -> LogLine | None:
     return next((line for line in own if line.position == position), None)
 
 
 def headline(lines: Sequence[LogLine]) -> dict[str, Value]:
     plain = [line for line in lines if line.variant == "plain"]
-    found = groups(lines)
+    every = groups(lines)
+    found = whole(every)
     several = [own for own in found.values() if len(own) >= 2]
     scores = {
         "accuracy": mean(line.correct for line in plain),
@@ -52,7 +61,8 @@ def headline(lines: Sequence[LogLine]) -> dict[str, Value]:
         "all_right": mean(all(x.correct for x in own) for own in several),
         "any_right": mean(any(x.correct for x in own) for own in several),
         "mixed": mean(len({x.correct for x in own}) == 2 for own in several),
-        "worst_of_k": worst_of_k(found),
+        "worst_of_k": worst_of_k(found, every),
+        "incomplete": mean(key not in found for key in every),
         "over_chance": mean(line.correct - line.chance for line in plain if line.chance is not None),
         "all_right_over_chance": mean(
             all(x.correct for x in own) - prod(x.chance or 0.0 for x in own)
@@ -68,7 +78,9 @@ def headline(lines: Sequence[LogLine]) -> dict[str, Value]:
     return scores | pair_scores(found)
 
 
-def worst_of_k(found: Groups) -> Value:
+def worst_of_k(found: Groups, every: Groups) -> Value:
+    partial = {item for item, seed in every if (item, seed) not in found}
+    found = {(item, seed): own for (item, seed), own in found.items() if item not in partial}
     items: dict[str, list[bool]] = defaultdict(list)
     counts: dict[str, int] = {}
     for (item, seed), own in found.items():
@@ -200,6 +212,7 @@ def evidence(lines: Sequence[LogLine], variant: str) -> dict[str, Value]:
         "accuracy": mean(x.correct for x in own),
         "said_unseen": mean(x.answer == CANNOT_SEE for x in own),
         "hallucination_rate": mean(x.outcome == "answer" and x.answer != CANNOT_SEE for x in gone),
+        "declined": mean(x.outcome == "refused" for x in gone),
         "sensitivity": mean(a.correct - (b.answer == a.expected) for a, b in pairs),
     }
 

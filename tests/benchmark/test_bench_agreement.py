@@ -44,7 +44,7 @@ def test_changed_pictures_equal_the_slow_scores(variant: str) -> None:
     lines = [x for i, x in enumerate(lines) if i % 13]
     slow = slow_scores.evidence(lines, variant)
     if variant != "masked":
-        assert slow.pop("hallucination_rate") is None
+        assert slow.pop("hallucination_rate") is slow.pop("declined") is None
     if variant == "intact":
         assert slow.pop("sensitivity") == 0
     same(values(agreement.evidence(lines, variant)), slow)
@@ -76,6 +76,28 @@ def test_one_answer_throughout_has_no_alpha() -> None:
 def test_case_and_spaces_are_no_flip() -> None:
     lines = [line("a", 0, True, answer="Dark  red"), line("a", 0, True, answer="dark red", variant="paraphrase-1")]
     assert values(agreement.paraphrases(lines))["flip_rate"] == 0
+
+
+def test_two_right_answers_in_different_words_are_no_flip() -> None:
+    """An open question: "a mug" and "cup" are both right where "cup" is wanted; "jug" and "jar" are both wrong."""
+    opened = {"choices": (), "chance": None, "expected": "cup"}
+    lines = [
+        line("a", 0, True, **opened, answer="a mug"),
+        line("a", 0, True, **opened, answer="cup", variant="paraphrase-1"),
+        line("b", 0, False, **opened, answer="jug"),
+        line("b", 0, False, **opened, answer="jar", variant="paraphrase-1"),
+    ]
+    found = values(agreement.paraphrases(lines))
+    assert found["flip_rate"] == found["flip_wrong_to_wrong"] == found["pairwise_agreement"] == 1 / 2
+    parts = [found[f"flip_{name}"] for name in ("right_to_wrong", "wrong_to_right", "wrong_to_wrong")]
+    assert found["flip_rate"] == sum(parts)
+
+
+def test_an_item_without_all_its_queries_is_not_strict() -> None:
+    turned = ("plain", "rotation-1", "rotation-2", "rotation-3")
+    lines = [line("a", place, True, variant=v) for place in (0, 1) for v in turned]
+    assert agreement.circular(lines, {"a": 2})[0].items["items"] == 1
+    assert agreement.circular(lines, {"a": 3})[0].items["items"] == 0
 
 
 def test_a_query_without_all_its_orders_is_not_strict() -> None:
@@ -144,4 +166,5 @@ def test_saying_that_it_cannot_be_seen_is_no_hallucination() -> None:
     ]
     found = values(agreement.evidence(lines, "blank"))
     assert found["hallucination_rate"] == found["accuracy"] == found["said_unseen"] == pytest.approx(1 / 3)
+    assert found["declined"] == pytest.approx(1 / 3)  # "c" has a column of its own
     assert found["sensitivity"] == pytest.approx(1)  # "b" names another answer than before

@@ -174,6 +174,28 @@ def test_what_is_no_set_and_what_is_no_place(source: Path, tmp_path: Path) -> No
         build(source, tmp_path / "full")
 
 
+def test_a_place_that_holds_another_benchmark_is_seen_before_any_work(
+    source: Path, folder: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    said: list[str] = []
+    other = tmp_path / source.name
+    shutil.copytree(source, other)
+    tree = json.loads((other / "manifest.json").read_text())
+    (other / "manifest.json").write_text(json.dumps(tree | {"versions": tree["versions"] | {"slvr": "0.0.1"}}))
+    for taken, split, seed, words in (
+        (source, "all", 1, "seed 0, not 1"),
+        (source, "test", 0, "name .*-all', not .*-test'"),
+        (other, "all", 0, "source '[0-9a-f]+', not"),
+    ):
+        with pytest.raises(UsageError, match=f"holds another benchmark .{words}"):
+            build(taken, folder, split, seed, say=said.append)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="learnt 'thirds', not 'training'"):
+        build(source, folder, "all", training=tmp_path, say=said.append)
+    assert not said
+
+
 def test_a_leaking_template_is_refused(tmp_path: Path) -> None:
     """A set whose entity questions of one place always have the answer that stands first in the alphabet."""
     from benchmark.drawn import Drawn, draw

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -15,6 +16,7 @@ import pytest
 import typer.main
 
 from benchmark.cli import app, main
+from benchmark.models.base import FORMS
 from slvr_data.audit.verdicts import FORMAT, VERSION
 from tests.benchmark.bench_logs import able, items, picture, write_run
 from tests.benchmark.bench_pictures import scenes
@@ -92,6 +94,30 @@ def test_what_can_be_run_is_listed() -> None:
     text = bench("list")
     for word in ("slvr:tiny", "served:NAME@URL", "noisy-oracle", "circular", "masked", "letter-1"):
         assert word in text
+
+
+def test_a_model_that_does_not_ship_is_listed_with_what_makes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from benchmark import listing
+    from slvr_model.checkpoints import SHIPPED
+
+    assert set(SHIPPED) == {form for form in FORMS if form.startswith("slvr:") and form != "slvr:PATH"}
+    for name, folder in SHIPPED.items():
+        assert listing.shipped(name.removeprefix("slvr:")) == (folder / "config.json").is_file()
+        assert (f"  {name}\n" in listing.kinds()) == (folder / "config.json").is_file()
+    package = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
+    monkeypatch.setattr(listing, "find_spec", lambda _: package)
+    assert "  slvr:tiny  (after slvr-train tiny DIR, as slvr:DIR/checkpoint)\n" in listing.kinds()
+    (tmp_path / "checkpoints" / "tiny").mkdir(parents=True)
+    (tmp_path / "checkpoints" / "tiny" / "config.json").write_text("{}")
+    assert "  slvr:tiny\n" in listing.kinds()
+
+
+def test_the_list_loads_no_torch() -> None:
+    code = "import sys; from benchmark.listing import kinds; kinds(); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment(), check=True)
+    assert done.stdout == "False\n"
 
 
 def test_runs_are_listed(runs: list[Path], tmp_path: Path) -> None:

@@ -140,6 +140,21 @@ def test_few_pictures_have_no_interval(pictures: int) -> None:
     assert row.p is not None
 
 
+@pytest.mark.parametrize("hard", ["a", "b"])
+def test_an_interval_is_withheld_where_either_run_is_at_a_level_without_coverage(hard: str) -> None:
+    """Lift of a run that is right half the time is to be trusted on 80 pictures, of one that is hardly ever is not."""
+    from benchmark.scores import scores_of
+
+    half = items_of(*[[i % 2 > 0, i % 3 > 0] for i in range(80)])
+    seldom = items_of(*[[i % 27 == 0, i % 40 < 2] for i in range(80)])
+    runs = {"a": seldom, "b": half} if hard == "a" else {"a": half, "b": seldom}
+    own = {name: scores_of(lines, draws=400)["lift"] for name, lines in runs.items()}
+    assert [name for name in runs if own[name].withheld] == [hard]
+    row = one(differences(runs, draws=400), "lift")
+    assert row.withheld == own[hard].withheld
+    assert (row.low, row.high) == (None, None) and row.difference is not None
+
+
 def test_other_items_are_refused() -> None:
     with pytest.raises(RunError, match="a and b were not asked the same"):
         differences({"a": run(1), "b": run(2, pictures=79)})

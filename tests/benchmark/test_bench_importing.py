@@ -145,6 +145,86 @@ def test_faults_are_counted_and_named(root: Path, row: Any, reason: str, words: 
     assert json.loads((root / "out" / "bench.json").read_text())["dropped"] == {reason: 1}
 
 
+BAD = [
+    bad(image="gone.png"),
+    bad(queries=[QUERY, QUERY]),
+    bad(id="good", image="b.png"),
+    bad(id="box", bbox=[5, 5, 400, 9]),
+    "text",
+    pair(1, images=["a.png", "b.png"]),
+    *({"id": "rows", "image": "a.png", **QUERY, "question": f"{n}?", "answer": "ab?abab"[n]} for n in range(7)),
+    *({"id": "none", "image": "gone.png", **QUERY, "question": f"{n}?"} for n in range(3)),
+    {"id": "one", "image": "a.png", **QUERY, "answer": "c"},
+    {"id": "one", "image": "a.png", **QUERY},
+    *({"id": "p-1", "images": ["a.png"], "conversations": ["What animal? (A) cat (B) dog", answer]} for answer in "AB"),
+]  # fmt: skip
+
+
+def test_kept_and_left_out_are_all_rows(root: Path) -> None:
+    rows = [bad(id="good"), *BAD, bad(id="last")]
+    report = import_file(save(root, rows), root / "out")
+    about = json.loads((root / "out" / "bench.json").read_text())
+    left = [json.loads(line) for line in (root / "out" / "left-out.jsonl").read_text().splitlines()]
+    assert report.rows == len(rows) == report.kept + len(report.faults) and len(left) == len(report.faults)
+    assert about["accounts"] == {"rows": len(rows), "kept": report.kept, "left_out": len(left), "items": report.items}
+    assert sum(about["dropped"].values()) == len(left)
+    numbers = [one["element"] for one in left]
+    assert numbers == sorted(set(numbers)) and numbers[:6] == [2, 3, 4, 5, 6, 7]
+    items = {item.item_id: item for item in open_bench(root / "out").items}
+    assert set(items) == {"good", "last", "rows"} and [q.question for q in items["rows"].queries] == ["0?", "1?", "3?"]
+    assert {one["element"]: one["reason"] for one in left if one["element"] in range(8, 15)} == {
+        10: "answer-not-in-choices", 12: "queries-number", 13: "queries-number", 14: "queries-number",
+    }  # fmt: skip
+    printed = list(report.lines())
+    assert (
+        "  element 2: picture-missing" in "\n".join(printed) and f"of {report.kept} of {len(rows)} rows" in printed[0]
+    )
+
+
+def test_only_the_first_faults_are_printed(root: Path) -> None:
+    path = root / "in.jsonl"
+    path.write_text(json.dumps(bad(id="good")) + "\n\n" + "[1]\n" * 25)
+    report = import_file(path, root / "out")
+    printed = list(report.lines())
+    assert sum("not-an-object: " in line for line in printed) == 20 and "  line 3: not-an-object" in printed[2]
+    assert printed[-1] == f"  and 5 more, all in {root / 'out' / 'left-out.jsonl'}"
+    assert len((root / "out" / "left-out.jsonl").read_text().splitlines()) == 25
+
+
+def test_further_rows_that_name_another_box_or_label(root: Path) -> None:
+    one: dict[str, Any] = {"id": "x", "image": "a.png", **QUERY}
+    named: list[dict[str, Any]] = [
+        {"bbox": [1, 2, 3, 4]}, {"label": "cup"}, {"bbox": [1, 2, 3, 5]}, {"label": "jug", "bbox": [1, 2, 3, 4]},
+    ]  # fmt: skip
+    rows = [one | {"question": f"{n}?"} | more for n, more in enumerate(named)]
+    report = import_file(save(root, rows), root / "out")
+    [item] = open_bench(root / "out").items
+    assert (item.bbox, item.label, len(item.queries)) == ((1, 2, 3, 4), "cup", 2)
+    assert [(row, reason) for row, reason, _ in report.faults] == [(3, "bbox-differs"), (4, "label-differs")]
+    box, label = (words for _, _, words in report.faults)
+    assert "[1.0, 2.0, 3.0, 5.0] here and [1.0, 2.0, 3.0, 4.0] in element 1" in box
+    assert "'jug' here and 'cup' in" in label
+
+
+def test_rows_of_a_table_have_the_line_that_they_begin_on(root: Path) -> None:
+    path = root / "in.csv"
+    path.write_text('id,image,question,answer\nx,a.png,"What,\nthen?",it\n\ny,b.png,"Which,\none?",B\nx,a.png,Who?,he,1\n'
+                    "x,a.png,Where?,here\n")  # fmt: skip
+    report = import_file(path, root / "out")
+    assert [(row, reason) for row, reason, _ in report.faults] == [(5, "letter-without-choices"), (7, "columns-number")]
+    assert (report.rows, report.kept, report.unit) == (4, 2, "line")
+
+
+def test_what_stands_behind_choices_is_asked_and_tells_no_facet(root: Path) -> None:
+    told = "What color is it?\n(A) red\n\n(B) blue\nAnswer with the letter."
+    row = {"id": "x", "images": ["a.png"], "conversations": [told, "B", "Where? (A) left (B) right", "(A) left"]}
+    import_file(save(root, [row]), root / "out")
+    [item] = open_bench(root / "out").items
+    color, place = item.queries
+    assert color.question == "What color is it?\nAnswer with the letter." and color.answer == "blue"
+    assert color.facet == "color" and "letter" not in color.template and place.answer == "left"
+
+
 def test_a_line_that_is_cut_costs_that_line(root: Path) -> None:
     path = root / "in.jsonl"
     path.write_text(json.dumps(bad(id="good")) + "\n" + json.dumps(bad())[:40] + "\n")

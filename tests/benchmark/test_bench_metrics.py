@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmark.metrics import by_facet, by_position, headline, sums
+from benchmark.metrics import by_facet, by_position, headline, queries_of, sums
 from benchmark.records import LogLine
 from benchmark.table import Outcomes
 from tests.benchmark import slow_scores
 from tests.benchmark.score_logs import items_of, random_log
 
 
-def values(lines: list[LogLine]) -> dict[str, float]:
+def values(lines: list[LogLine], queries: dict[str, int] | None = None) -> dict[str, float]:
     table = Outcomes.from_log(lines)
-    added = sums(table)
+    added = sums(table, queries)
     total = added.columns(added.total)
     found = {statistic.name: float(statistic.formula(total)[0]) for statistic in headline(added.names)}
     found |= {f"position {name}": float(s.formula(total)[0]) for name, s in by_position(table).items()}
@@ -79,11 +79,33 @@ def test_items_with_one_reply_count_for_accuracy_alone() -> None:
         assert np.isnan(found[name]), name
 
 
-def test_a_missing_first_reply_takes_the_item_out_of_both_and_not_out_of_all_right() -> None:
-    lines = [x for x in items_of([True, True, True], [True, False]) if (x.item_id, x.position) != ("0", 0)]
+REGION_SCORES = ("both", "all_right", "any_right", "worst_of_k", "cs_2", "accuracy_per_item", "p_q2_given_q1",
+                 "p_other_given_one", "mixed", "lift_of_all")  # fmt: skip
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_an_item_without_all_its_replies_is_in_no_score_over_items(place: int) -> None:
+    """Its missing reply is the wrong one: without it the item would be all right."""
+    half, others = [True, True, True], items_of([True, False, True], [False, True, True])
+    lines = [x for x in items_of(half) if x.position != place]
+    lines = [x.model_copy(update={"item_id": "half", "image_id": "half"}) for x in lines]
+    counts = {"half": 3}
+    found, alone = values([*others, *lines], counts), values(others)
+    for name in REGION_SCORES:
+        assert found[name] == pytest.approx(alone[name], nan_ok=True), name
+    assert (found["incomplete"], alone["incomplete"]) == (pytest.approx(1 / 3), 0)
+    assert found["accuracy"] == 6 / 8
+
+
+def test_an_item_that_is_not_whole_in_one_seed_is_not_in_worst_of_k() -> None:
+    lines = [*items_of([True, True], [True, False]), *items_of([True], [True, False], seed=1)]
     found = values(lines)
-    assert found["both"] == 0
-    assert found["all_right"] == 1 / 2
+    assert (found["worst_of_k"], found["all_right"], found["incomplete"]) == (0, 1 / 3, 1 / 4)
+
+
+def test_how_many_queries_an_item_has() -> None:
+    lines = [x.model_copy(update={"variant": "blank"}) for x in items_of([True, True, True])] + items_of([True], [True])
+    assert queries_of(lines) == {"0": 3, "1": 1}
 
 
 def test_worst_of_k_takes_all_seeds_together() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from benchmark.asks import Asks
 from benchmark.folder import open_bench
-from benchmark.lines import MOST_REPLY, line_of
+from benchmark.lines import CUT, MOST_REPLY, line_of
 from benchmark.models.base import ModelOptions
 from benchmark.records import CANNOT_SEE, Ask, LogLine, Reply
 from benchmark.run import ask_all, header_of, run_bench
@@ -117,7 +117,10 @@ def test_megabyte_replies(tmp_path: Path) -> None:
     lines, _ = ran(tmp_path, Stub(lambda ask: long), shelf(1))
     for line in lines:
         assert line.reply is not None and line.reply_length == len(long)
-        assert len(line.reply.encode()) <= MOST_REPLY and long.startswith(line.reply)
+        head, cut, tail = line.reply.partition(CUT)
+        assert cut and long.startswith(head) and long.endswith(tail)
+        assert 4 * len(head.encode()) <= MOST_REPLY
+        assert MOST_REPLY - 10 <= len(line.reply.encode()) <= MOST_REPLY
         assert line.answer == "red" if line.facet == "color" else line.answer == "left"
 
 
@@ -186,6 +189,37 @@ def test_a_model_that_forgets_asks_is_found_out(tmp_path: Path) -> None:
         ran(tmp_path, Forgetful())
 
 
+def test_a_model_that_replies_twice_to_half_of_the_asks(tmp_path: Path) -> None:
+    class Stammering(Stub):
+        def replies(self, asks: Iterable[Ask]) -> Iterator[tuple[Ask, Reply]]:
+            for ask in asks:
+                if ask.query.facet == "color":
+                    yield from [(ask, Reply("A"))] * 2
+
+    with pytest.raises(RunError, match="stub gave 6 replies to 12 asks"):
+        ran(tmp_path, Stammering())
+
+
+def test_a_run_counts_what_is_in_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Leaving(Stub):
+        def replies(self, asks: Iterable[Ask]) -> Iterator[tuple[Ask, Reply]]:
+            for _, pair in zip(range(5), super().replies(asks), strict=False):
+                yield pair
+
+    monkeypatch.setattr("benchmark.run.open_model", lambda spec, options: Leaving())
+    with pytest.raises(RunError, match="7 of 12 asks have no line"):
+        run_bench(folder(tmp_path / "bench"), "stub", plan(), ModelOptions(), tmp_path / "run")
+
+
+def test_ids_with_slashes_are_asked_each(tmp_path: Path) -> None:
+    items = [
+        item(0, item_id="d/x", queries=(query("a", "color", COLORS, 0, query_id="q"),)),
+        item(1, item_id="d", queries=(query("b", "color", COLORS, 1, query_id="x/q"),)),
+    ]
+    found = run_bench(Shelf(items), "oracle", plan(), ModelOptions(), tmp_path)  # type: ignore[arg-type]
+    assert (found.asks, found.asked, len(read_log(tmp_path).lines), read_log(tmp_path).left) == (2, 2, 2, 0)
+
+
 def test_replies_in_any_order(tmp_path: Path) -> None:
     class Backwards(Stub):
         def replies(self, asks: Iterable[Ask]) -> Iterator[tuple[Ask, Reply]]:
@@ -208,16 +242,16 @@ def test_the_whole_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     out = tmp_path / "run"
     bench = folder(tmp_path / "bench")
     found = run_bench(bench, "oracle", plan("evidence"), ModelOptions(), out, said.append)
-    assert (found.asks, found.asked, found.reused, found.log) == (12 + 72, 84, 0, out / "run.jsonl")
-    assert said[0] == "84 asks about 6 items: 12 plain, 72 evidence"
-    assert said[1].startswith("not asked, because the right answer cannot be told there: 12 of blurred")
+    assert (found.asks, found.asked, found.reused, found.log) == (12 + 66, 78, 0, out / "run.jsonl")
+    assert said[0] == "78 asks about 6 items: 12 plain, 66 evidence"
+    assert said[1].startswith("not asked, because the right answer cannot be told there: 6 of masked, 12 of blurred")
     log = read_log(out)
     assert all(line.correct for line in log.lines if line.variant == "plain")
-    assert "asking: 84/84 asks" in capsys.readouterr().err
+    assert "asking: 78/78 asks" in capsys.readouterr().err
     assert (log.header.variants, log.header.seeds, log.header.model) == (["evidence"], [0], "oracle")
     assert log.header.data_revision == bench.revision
     again = run_bench(open_bench(tmp_path / "bench"), "oracle", plan("evidence"), ModelOptions(), out, said.append)
-    assert (again.asked, again.reused) == (0, 84) and "84 of them have their reply from before" in said
+    assert (again.asked, again.reused) == (0, 78) and "78 of them have their reply from before" in said
 
 
 def test_data_that_changed_between_two_commands(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from benchmark import coverage
 from benchmark.coverage import LEAST, Cell, Coverage, shipped, table_text, why_withheld
+from benchmark.records import Item, ItemQuery
 from benchmark.scores import Estimate, scores_of
 from tests.benchmark import slow_scores
 from tests.benchmark.score_logs import items_of, random_log
@@ -108,6 +109,41 @@ def test_all_right_has_an_interval_and_no_phi() -> None:
     assert found["phi"].withheld == "nothing to compute it from"
 
 
+@pytest.mark.parametrize(("right", "pictures"), [(True, 2), (False, 19), (True, 30)])
+def test_wilsons_interval_is_not_withheld_by_the_simulation_of_the_bootstrap(
+    right: bool, pictures: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = tuple(cell.model_copy(update={"held": 0}) for cell in shipped().cells)
+    monkeypatch.setattr(coverage, "shipped", lambda: Coverage(draws=1, cells=rows))
+    found = scores_of(items_of(*[[right, right]] * pictures), draws=50)
+    for name in ("accuracy", "both", "all_right"):
+        assert (found[name].method, found[name].withheld) == ("wilson", None), name
+        assert (found[name].high if right else found[name].low) == right
+    assert found["lift"].withheld
+
+
+def test_regions_that_are_not_whole_are_counted_in_the_scores() -> None:
+    lines = [x for x in items_of(*[[True, i % 2 > 0] for i in range(40)]) if (x.item_id, x.position) != ("7", 1)]
+    blank = items_of([True, False], variant="blank")  # tells nothing of item 7
+    found = scores_of([*lines, *blank], [_of_two("7")], draws=50)
+    assert (found["both"].n_items, found["both"].n_left_out) == (39, 1)
+    assert (found["accuracy"].n_items, found["accuracy"].n_left_out) == (40, 0)
+    assert found["both"].value == pytest.approx(19 / 39)
+    assert found["incomplete"].value == pytest.approx(1 / 40)
+    assert scores_of(lines, draws=50)["both"].n_left_out == 0  # the log alone cannot tell
+
+
+def _of_two(item_id: str) -> Item:
+    query = ItemQuery(
+        query_id="", facet="color", template="", question="?", answer="red", choices=("red", "blue"), answer_index=0,
+        chance=0.5,
+    )  # fmt: skip
+    return Item(
+        item_id=item_id, image_id="p", region_id=item_id, bbox=None, width=8, height=8,
+        queries=(query.model_copy(update={"query_id": "a"}), query.model_copy(update={"query_id": "b"})),
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("pictures", [1, 2, 19])
 def test_few_pictures_have_scores_without_intervals(pictures: int) -> None:
     lines = items_of(
@@ -138,7 +174,8 @@ def test_the_worse_correlation_of_the_nearest_cell_decides() -> None:
         (20, 0.1, 0.9, 1000, 950), (20, 0.5, 0.9, 50, 50), (60, 0.1, 0.9, 1000, 930), (60, 0.5, 0.9, 1000, 930),
     )  # fmt: skip
     assert "too few" in (why_withheld("phi", 19, 0.5, table) or "")
-    assert "only 90% of the time for 20 pictures and 50% right" in (why_withheld("phi", 59, 0.5, table) or "")
+    why = why_withheld("phi", 59, 0.5, table) or ""
+    assert why.startswith("with 59 pictures, ") and "90% of the time in simulations of 20 pictures and 50% right" in why
     assert why_withheld("phi", 60, 0.5, table) is None
     assert why_withheld("phi", 5000, 0.7, table) is None
     assert "hardly ever defined" in (why_withheld("phi", 20, 0.8, table) or "")
@@ -153,7 +190,7 @@ def test_scores_withhold_what_the_shipped_table_does_not_trust(monkeypatch: pyte
     monkeypatch.setattr(coverage, "shipped", lambda: Coverage(draws=1, cells=rows))
     found = scores_of(lines, draws=200)
     assert found["accuracy"].value is not None and found["accuracy"].low is None
-    assert "hold the truth only 0% of the time" in (found["accuracy"].withheld or "")
+    assert "0% of the time in simulations of 20 pictures" in (found["accuracy"].withheld or "")
     assert found["both"].low is not None
 
 

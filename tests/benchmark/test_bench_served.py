@@ -91,7 +91,7 @@ def lines(folder: Path) -> list[LogLine]:
 def test_a_run(tmp_path: Path) -> None:
     with serving(seeing) as server:
         found = ran(server.url, tmp_path, "circular", "evidence")
-        assert found.asked == found.asks == 12 + 36 + 72
+        assert found.asked == found.asks == 12 + 36 + 66
         bodies = [body for body in server.bodies if "What is the" in str(body["messages"])]
     log = lines(tmp_path)
     colors = [line for line in log if line.facet == "color"]
@@ -150,6 +150,35 @@ def test_what_a_server_may_say(tmp_path: Path) -> None:
     assert found["blue"].reply == "I'm sorry, but I can't help with that."
     assert (found["yellow"].outcome, found["yellow"].finish) == ("failed", "error")
     assert "too long" in str(found["yellow"].error)
+
+
+@pytest.mark.parametrize(
+    ("text", "finish", "logged", "why"),
+    [
+        ("so " * 30_000 + "A", "stop", "too-long", "longer than is read: 90001 characters, of which 65536 are kept"),
+        ("so " * 1_700_000 + "A", "stop", "too-long", "longer than is read: more than 4194304 bytes"),
+        ("so " * 30_000 + "A", "length", "length", "90001 characters"),
+        ("so " * 20_000 + "A", "stop", "stop", None),
+    ],
+)
+def test_a_reply_that_is_longer_than_is_read(
+    tmp_path: Path, text: str, finish: str, logged: str, why: str | None
+) -> None:
+    with serving(lambda number, body: completion(text, finish=finish)) as server:
+        ran(server.url, tmp_path, number=1, concurrency=1)
+    for line in lines(tmp_path):
+        assert (line.finish, line.outcome) == (logged, "answer" if why is None else "failed"), line.error
+        assert line.error is None if why is None else why in str(line.error)
+
+
+def test_weights_without_a_revision_are_warned_of_once(tmp_path: Path) -> None:
+    for revision, times in ((None, 1), ("r1", 0)):
+        said: list[str] = []
+        options = ModelOptions(scratch=tmp_path / "scratch", revision=revision, max_new_tokens=32)
+        with serving(seeing) as server:
+            folder = tmp_path / str(revision)
+            run_bench(shelf(2), f"served:{MODEL}@{server.url}", plan(), options, folder, said.append)
+        assert sum("no --revision was given" in words and MODEL in words for words in said) == times
 
 
 def test_a_server_that_dies_and_comes_back(tmp_path: Path) -> None:

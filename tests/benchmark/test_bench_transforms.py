@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmark.records import CANNOT_SEE, Item
+from benchmark.records import CANNOT_SEE, Item, ItemQuery
 from benchmark.transforms import TRANSFORMS, Pool
 from benchmark.transforms.base import GREY, encoded, padded_box
 from benchmark.transforms.cropped_out import beside
@@ -151,14 +151,79 @@ def test_encoding_loses_nothing_and_keeps_a_colour_profile() -> None:
 
 @pytest.mark.parametrize("facet", [*FACETS, "other"])
 def test_what_is_right_afterwards(facet: str) -> None:
-    one = item(0, queries=(query("x", facet, COLORS, 1), query("x", "shape", COLORS, 1)))
+    asked = query("x", facet, COLORS, 1, question=f"What is the {facet} of thing 0?")
+    one = item(0, queries=(asked, query("x", "shape", COLORS, 1)))
     told = {name: transform.expected(one, one.queries[0]) for name, transform in TRANSFORMS.items()}
     assert told["intact"] == "answer"
-    gone = {told[name] for name in ("masked", "cropped-out", "swapped", "blank")}
+    gone = {told[name] for name in ("cropped-out", "swapped", "blank")}
     assert gone == ({None} if facet == "count" else {"cannot"})
+    look = ("entity", "color", "shape", "material", "orientation", "action", "visible_text")
+    assert told["masked"] == ("cannot" if facet in look else None)
     detail = ("entity", "shape", "material", "orientation", "action", "visible_text")
     assert told["blurred"] == ("cannot" if facet in detail else None)
     assert told["only-region"] == ("answer" if facet in (*detail, "color", "size", "position") else None)
+
+
+def told(question: str, facet: str = "color", *others: ItemQuery, label: str | None = "cup") -> set[str]:
+    """On which changed pictures a question is asked."""
+    own = query("x", facet, COLORS, 1, question=question)
+    one = item(0, label=label, queries=(own, *(others or (query("x", "shape", COLORS, 1),))))
+    return {name for name in ("masked", "cropped-out", "swapped", "blank") if TRANSFORMS[name].expected(one, own)}
+
+
+EVERY = {"masked", "cropped-out", "swapped", "blank"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["rightmost cup", "largest cup", "second cup from the left", "last cup", "3rd cup in the row", "left-most cup",
+     "Nearest cup", "most colorful cup"],
+)  # fmt: skip
+def test_a_thing_singled_out_by_rank_is_asked_where_no_other_takes_its_rank(words: str) -> None:
+    assert told(f"What color is the {words}?") == {"swapped", "blank"}
+
+
+@pytest.mark.parametrize("words", ["red cup", "cup in the forest", "cup on the chest", "cup left of the vest", "cup"])
+def test_words_that_are_no_rank(words: str) -> None:
+    assert told(f"What is the shape of the {words}?", "shape") == EVERY
+
+
+def test_the_only_one_of_its_label_keeps_its_rank() -> None:
+    for number, wanted in (("1", EVERY), ("2", {"swapped", "blank"})):
+        count = query("x", "count", ("1", "2"), int(number) - 1, question="How many cups are there?")
+        assert told("What color is the largest cup?", "color", count) == wanted
+    other = query("x", "count", ("1", "2"), 0, question="How many handles does it have?")
+    assert told("What color is the largest cup?", "color", other) == {"swapped", "blank"}
+
+
+@pytest.mark.parametrize(
+    "question",
+    ["Which of these is at the top left of the picture?", "What can be seen at the center of the picture?",
+     "Which of these things does the bottom of the picture show?", "What is left of the table?"],
+)  # fmt: skip
+def test_an_entity_without_its_name_is_asked_where_nothing_else_is_in_its_place(question: str) -> None:
+    assert told(question, "entity") == {"masked", "blank"}
+
+
+def test_a_thing_singled_out_by_its_place() -> None:
+    question = "What color is the cup at the top left of the picture?"
+    assert told(question) == {"masked", "swapped", "blank"}  # what is cut out has a top left too
+    assert told(question, label=None) == {"masked", "blank"}  # and so has any picture, of what is not known
+    count = query("x", "count", ("1", "2"), 0, question="How many cups are there?")
+    assert told(question, "color", count) == EVERY
+
+
+def test_questions_of_place_and_size_are_not_asked_of_a_grey_box() -> None:
+    for facet in ("position", "size", "relation", "depth", "interaction", "other"):
+        assert told("Where is the cup?", facet) == {"cropped-out", "swapped", "blank"}
+
+
+@pytest.mark.parametrize(("edge", "left", "asked"), [(37.5, 24, None), (38.5, 25, "cannot")])
+def test_what_is_left_of_the_picture_is_an_eighth_at_least(edge: float, left: int, asked: str | None) -> None:
+    """Of 200 pixels' width an eighth are 25."""
+    one = item(0, bbox=(edge, 0, 200, 160), width=200, height=160)
+    assert padded_box(one, (200, 160)) == (left, 0, 200, 160)
+    assert TRANSFORMS["cropped-out"].expected(one, one.queries[0]) == asked
 
 
 def test_without_a_box_only_whole_pictures_are_changed() -> None:
