@@ -100,7 +100,7 @@ def test_a_run(tmp_path: Path) -> None:
     assert {(line.prompt_tokens, line.reply_tokens) for line in log} == {(100, 10)}
     assert all(line.seconds is not None and 0 < line.seconds < 60 for line in log)
     different = {(ask.picture, ask.prompt) for ask in asks_of(shelf(), "circular", "evidence")}
-    assert len(bodies) == len(different) == 108  # equal pictures with equal words are one call
+    assert len(bodies) == len(different) == 102  # equal pictures with equal words are one call
     assert {(b["temperature"], b["top_p"], b["max_tokens"], b["seed"]) for b in bodies} == {(0.0, 1.0, 32, 0)}
     assert not any("response_format" in body for body in bodies)
 
