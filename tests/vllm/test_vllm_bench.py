@@ -31,7 +31,7 @@ def test_the_server_is_scored(vllm: RunningVllm, tmp_path: Path) -> None:
     asks = asks_of(folder(tmp_path / "bench"), "circular", "evidence")
     with Counted(vllm) as counted:
         found = scored(vllm, tmp_path)
-    assert found.asked == found.asks == len(asks) == 120
+    assert found.asked == found.asks == len(asks) > 100
     log = read_log(tmp_path / "run")
     assert {line.ask_id for line in log.lines} == {ask.ask_id for ask in asks} and log.damaged == 0
     _check_lines(log.lines)
@@ -46,7 +46,7 @@ def test_the_server_is_scored(vllm: RunningVllm, tmp_path: Path) -> None:
     assert len(table.items) == 6 and len(table.keys) == 12
     with Counted(vllm) as counted:
         again = scored(vllm, tmp_path)
-    assert (again.asked, again.reused) == (0, 120) and counted.moved["request_success_total"] == 0
+    assert (again.asked, again.reused) == (0, len(asks)) and counted.moved["request_success_total"] == 0
     files = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
     assert not [path for path in files if KEY.encode() in path.read_bytes()]
 
