@@ -94,6 +94,13 @@ def old_shards(out: Path) -> list[Path]:
     return list((out / ".work").glob("*/old-*"))
 
 
+def unlinked(profile: Any) -> Any:
+    """A profile without the ids of links: where one more region is published, a link to it gains its id."""
+    if isinstance(profile, dict):
+        return {key: unlinked(value) for key, value in profile.items() if key != "target_region_id"}
+    return [unlinked(value) for value in profile] if isinstance(profile, list) else profile
+
+
 # Retries
 
 
@@ -126,7 +133,8 @@ def test_a_retry_that_is_stopped_takes_nothing_from_what_is_published(
     done = run(*command, *RETRY, *ONE_CALL, code=3, STUB_KEY=KEY)
     assert "are not asked about again yet, and stay as they were" in done.stderr.splitlines()[-1]
     now = {row["region_id"]: row["profile"] for row in rows(out, "attributes")}
-    assert first.items() <= now.items()
+    changed = {key: (was, now.get(key)) for key, was in first.items() if unlinked(now.get(key)) != unlinked(was)}
+    assert not changed
     sound(out)
     run("publish", out, "--crops")  # other commands find the set whole
     run("publish", out, "--no-crops")
