@@ -10,7 +10,6 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -143,8 +142,9 @@ def ask_all(model: Model, asks: Iterator[Ask], log: LogWriter, count: Callable[[
     except UnfinishedError as error:
         raise UnfinishedError(f"asks are left ({error}); the same command goes on with them") from error
     finally:
-        with suppress(AttributeError):
-            replies.close()  # type: ignore[attr-defined]
+        close = getattr(replies, "close", None)  # a generator has it, another iterator need not
+        if close is not None:
+            close()
         ahead.close()
         lines.close()
     if len(lines.ids) < ahead.number:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -69,7 +70,7 @@ class Run:
                 for optimizer, was in zip(self.optimizers, found["optimizers"], strict=True):
                     optimizer.load_state_dict(was)
                 self.step, self.log = found["step"], found["log"]
-            except Exception as error:
+            except (OSError, EOFError, KeyError, ValueError, RuntimeError, UnpicklingError) as error:
                 first = str(error).splitlines()[0] if str(error) else type(error).__name__
                 raise RunError(f"{state} cannot be read ({first}): remove it to begin anew") from None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from typing import Any
 
 import torch
@@ -56,10 +55,13 @@ def processor_of(name: str, revision: str | None) -> Any:
         why = f"it has a {type(found).__name__} and no more"
     except (OSError, ValueError, ImportError) as error:
         why = _first(error)
-    with suppress(OSError, ValueError, ImportError, TypeError):
+    try:
         kind = _class_of(name, revision)
         if kind is not None and "video_processor" in kind.get_attributes():
             return still(kind).from_pretrained(name, **where)
+    except (OSError, ValueError, ImportError, TypeError) as error:
+        again = _first(error)
+        why = why if again == why else f"{why}; without its part for videos: {again}"
     raise UsageError(f"--model hf:{name} has no processor for pictures and text that can be loaded: {why}")
 
 

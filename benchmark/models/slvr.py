@@ -32,7 +32,7 @@ KEPT_PICTURES = 64
 
 
 def open_slvr(spec: str, options: ModelOptions) -> SlvrAdapter:
-    """`slvr:tiny`, which ships with the package, or `slvr:PATH`, any SLVR checkpoint with its processor.
+    """`slvr:tiny`, where its checkpoint is installed, or `slvr:PATH`, any SLVR checkpoint with its processor.
 
     Raises:
         UsageError: it is none, or options do not fit it. Only folders are looked for, on no hub.
