@@ -5,7 +5,7 @@ visual = mean squared difference of predicted and pooled, standardised visual to
 predicted and the profile's embedding (`slvr_data.embeddings.local_embedding`).
 
 First every slot is fed its target ("teacher"): the answer learns to read the latents. Then each is fed what the model
-itself predicts ("own"), as in decoding. A quarter of the questions stays without latents throughout.
+itself predicts ("own"), as in decoding.
 
     B rows, L positions, N supervised positions, V words
 """
@@ -26,10 +26,7 @@ from slvr_model.lessons import Lesson, Question, Thing
 from slvr_model.modeling import Feed, SlvrModel
 from slvr_model.packing import patches
 from slvr_model.rows import Block, Picture, Row
-from slvr_model.teaching import Teacher, shown_at
-
-PLAIN_SHARE = 0.25
-"""Of questions, those that are answered without latents."""
+from slvr_model.teaching import Teacher
 
 
 @dataclass(frozen=True)
@@ -65,8 +62,7 @@ class LatentTeacher:
 
     def batch(self, lessons: Sequence[Lesson], step: int) -> Batch:
         """What a step shows."""
-        settings = self.teacher.settings
-        shown, dice = shown_at(lessons, step, settings)
+        shown, dice = self.teacher.at_step(lessons, step)
         return self.packed(shown, [self._blocks(lesson, dice) for lesson in shown])
 
     def packed(self, shown: Sequence[Lesson], rows: Sequence[Sequence[Block]]) -> Batch:
@@ -79,20 +75,15 @@ class LatentTeacher:
             made.append(Row(self.teacher.prefix, tuple(blocks), (Picture(pixels, (t, h, w), (width, height)),)))
         return collate(made, self.layout)
 
-    def block(self, thing: Thing, question: Question, wording: str, choices: Sequence[str], latents: bool) -> Block:
-        """A question with its reply, opened by latents or not."""
+    def block(self, thing: Thing, question: Question, wording: str, choices: Sequence[str]) -> Block:
+        """A question with its reply, opened by latents."""
         plain = self.teacher.asked(question, wording, choices)
-        if not latents:
-            return Block(plain.prompt, plain.reply)
         reply = self.opening + plain.reply
         return Block(plain.prompt, reply, (thing.box,), semantics_SE=self.embedding(thing))
 
     def _blocks(self, lesson: Lesson, dice: np.random.Generator) -> list[Block]:
         chosen = self.teacher.chosen(lesson, self.teacher.settings.lettered, dice)
-        return [
-            self.block(thing, question, wording, choices, dice.random() >= PLAIN_SHARE)
-            for thing, question, wording, choices in chosen
-        ]
+        return [self.block(*asked) for asked in chosen]
 
 
 def losses_of(model: SlvrModel, batch: Batch, feed: Feed, share: float = 0.0, seed: int = 0) -> Losses:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 
 from slvr_data.queries.english import plural
 from slvr_model.labels import ALIKE, NO_LABEL, labels_of
 from slvr_model.lessons import Lesson, Question, Thing
-from slvr_model.packing import Block
+from slvr_model.packing import ANSWERED, CHOSEN, Block
 from slvr_model.prompts import LETTERS
 
 OF_ONE = frozenset({"color", "size", "material", "depth", "position"})
@@ -61,21 +62,25 @@ class Names:
         """The block of a question about a thing, with all that it names, and with hints if it has choices."""
         phrase = Name(self._phrase(question.wordings) if question.facet in OF_ONE else (), 0, labels_of(thing))
         block = with_names(block, [*names, phrase])
-        return replace(block, hints=self.hints(block, question))
+        return replace(block, hints=self.hints(block, question.answer))
 
-    def hints(self, block: Block, question: Question) -> tuple[tuple[int, int], ...]:
-        """Before a letter, the answer: its words where the prompt has ended, and the first one where the reply begins.
+    def hints(self, block: Block, answer: str, said: int = 0) -> tuple[tuple[int, int, int], ...]:
+        """What is known before a letter is written: (layer, position, token); nothing for an open question.
 
-        Where each choice ends, its letter. Nothing for an open question.
+        After `ANSWERED`, the answer: its words where the prompt has ended, and the first one where the reply begins;
+        and at each word of a choice, its letter. After `CHOSEN`, the answer's letter at the former. `said` tokens
+        follow the choices.
         """
         starts = [at for at, token in enumerate(block.prompt) if token in self._breaks]
         if not starts:
             return ()
-        answer, last = self._ids(question.answer)[:2], len(block.prompt) - 1
-        hints = [(last - 2 + i, token) for i, token in enumerate(answer)] + [(last, answer[0])]
-        ends = [*starts[1:], last - 2]
-        hints += [(end - 1, self._breaks[block.prompt[at]]) for at, end in zip(starts, ends, strict=True)]
-        return tuple(hints)
+        words, last = self._ids(answer)[:2], len(block.prompt) - 1
+        known = [*((last - 2 + i, token) for i, token in enumerate(words)), (last, words[0])]
+        hints = [(ANSWERED, at, token) for at, token in known]
+        for begin, end in pairwise([*starts, last - 2 - said]):
+            letter = self._breaks[block.prompt[begin]]
+            hints += [(ANSWERED, at, letter) for at in range(begin + 1, end)]
+        return (*hints, *((CHOSEN, at, block.reply[0]) for at, _ in known))
 
     def _common(self, wordings: tuple[str, ...]) -> tuple[int, ...]:
         """The longest words from a "the" on that all wordings share: they name what is asked about, or nothing."""

@@ -23,9 +23,9 @@ from transformers import DynamicCache, PreTrainedModel
 
 from slvr_model.tiny import MERGE, PATCH
 
-LOCATED, NAMED, ANSWERED = 2, 3, 4
-"""Layers after which a visual token is to know its place, a word the thing that it names, and the end of a question
-its answer: what comes later must be able to read it."""
+LOCATED, NAMED, ANSWERED, CHOSEN = 2, 3, 4, 5
+"""Layers after which a visual token is to know its place, a word the thing that it names, the end of a question its
+answer, and then the letter of that answer: what comes later must be able to read it."""
 Pictures = npt.NDArray[np.uint8]
 
 
@@ -39,8 +39,8 @@ class Block:
     """Of its reply's mean loss."""
     named: tuple[tuple[int, tuple[int, ...]], ...] = ()
     """Where in the prompt words end that single a thing out, and what that thing is, as the reading loss has it."""
-    hints: tuple[tuple[int, int], ...] = ()
-    """Positions of the prompt, and the words of the answer that are to be known there before a letter is chosen."""
+    hints: tuple[tuple[int, int, int], ...] = ()
+    """(layer, position of the prompt, token that is to be known there after it): what leads to a letter."""
 
     @property
     def length(self) -> int:
@@ -66,10 +66,10 @@ class Part:
     """Rows and positions where a thing has been named."""
     labels_WN: Tensor
     """What it is."""
-    hinted_H: tuple[Tensor, Tensor]
-    """Rows and positions of hints."""
+    hinted_H: tuple[Tensor, Tensor, Tensor]
+    """Layers (counted from `ANSWERED`), rows and positions of hints."""
     hint_H: Tensor
-    """The words that are to be known there."""
+    """The tokens that are to be known there."""
 
 
 @dataclass(frozen=True)
@@ -130,11 +130,15 @@ def _part(blocks: Sequence[tuple[int, Block, int]], pad: int) -> Part:
     row_s, at_s, target_s, weight_s, number_s = (torch.tensor(column) for column in zip(*wanted, strict=True))
     named = [(row, at, *labels) for row, (_, block, _) in enumerate(blocks) for at, labels in block.named]
     named_NC = torch.tensor(named, dtype=torch.long) if named else torch.zeros(0, 2, dtype=torch.long)
-    hints = [(row, at, token) for row, (_, block, _) in enumerate(blocks) for at, token in block.hints]
-    hint_H3 = torch.tensor(hints, dtype=torch.long).view(-1, 3)
-    naming, hinted = (named_NC[:, 0], named_NC[:, 1]), (hint_H3[:, 0], hint_H3[:, 1])
+    hints = [
+        (layer - ANSWERED, row, at, token)
+        for row, (_, block, _) in enumerate(blocks)
+        for layer, at, token in block.hints
+    ]
+    layer_h, row_h, at_h, hint_h = torch.tensor(hints, dtype=torch.long).view(-1, 4).T
+    naming, hinted = (named_NC[:, 0], named_NC[:, 1]), (layer_h, row_h, at_h)
     supervised = (row_s, at_s, target_s, weight_s, number_s)
-    return Part(torch.from_numpy(ids), pictures, *supervised, naming, named_NC[:, 2:].T, hinted, hint_H3[:, 2])
+    return Part(torch.from_numpy(ids), pictures, *supervised, naming, named_NC[:, 2:].T, hinted, hint_h)
 
 
 @dataclass(frozen=True)
@@ -178,7 +182,7 @@ class States:
     named_ND: Tensor
     """After layer `NAMED`, where a thing has been named."""
     hinted_HD: Tensor
-    """After layer `ANSWERED`, where an answer is to be known."""
+    """After the layers `ANSWERED` and `CHOSEN`, where hints are."""
 
 
 def states_of(model: PreTrainedModel, batch: Batch, seen: Seen, part: Part) -> States:
@@ -201,7 +205,9 @@ def states_of(model: PreTrainedModel, batch: Batch, seen: Seen, part: Part) -> S
     )
     norm, hidden = core.language_model.norm, out.hidden_states
     last_SD = out.last_hidden_state[part.row_S, part.at_S]
-    return States(last_SD, norm(hidden[NAMED][part.named_N]), norm(hidden[ANSWERED][part.hinted_H]))
+    return States(
+        last_SD, norm(hidden[NAMED][part.named_N]), norm(torch.stack(hidden[ANSWERED : CHOSEN + 1])[part.hinted_H])
+    )
 
 
 def causal(past: int, length: int) -> Tensor:

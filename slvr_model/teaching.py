@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -28,6 +28,7 @@ from slvr_model.naming import Names, with_names
 from slvr_model.packing import Batch, Block, Seen, parts_of, patches, prefix_positions, read_pictures, states_of
 from slvr_model.prompts import DESCRIBE, LETTERS, question_text
 from slvr_model.tiny import END, MERGE, PAD, PATCH, START
+from slvr_model.together import ALONE, Group
 
 HOW_OFTEN = {"material": 0.2, "depth": 0.2, "entity": 1.5, "count": 1.5, "relation": 2.0}
 """How often facets are asked, compared with others: rarely where easy scenes have a single answer, more often where
@@ -54,6 +55,8 @@ class Settings:
     profiles: int = 2
     """Written out per picture."""
     profile_weight: float = 4.0
+    drills: int = 3
+    """Per picture: choices, one of them, and the letter as reply (`Teacher.drill`)."""
     lettered: float = 0.5
     """Share of questions with lettered choices, once it has risen from 0."""
     muon_lr: float = 4e-3
@@ -65,21 +68,34 @@ class Settings:
     seed: int = 0
 
 
-def shown_at(lessons: Sequence[Lesson], step: int, settings: Settings) -> tuple[list[Lesson], np.random.Generator]:
-    """The lessons of a step, and the dice for what is asked about them. Each epoch has an order of its own."""
+def shown_at(
+    lessons: Sequence[Lesson], step: int, settings: Settings, group: Group = ALONE
+) -> tuple[list[Lesson], np.random.Generator]:
+    """This process's share of a step's lessons, and the dice for what is asked about them.
+
+    Each epoch has an order of its own.
+
+    Raises:
+        UsageError: there are fewer lessons than a step shows, or it shows fewer than there are processes.
+    """
     whole = len(lessons) // settings.pictures * settings.pictures
     if not whole:
         raise UsageError(f"{len(lessons)} lessons are too few for {settings.pictures} pictures per step")
+    if settings.pictures < group.of:
+        raise UsageError(f"{settings.pictures} pictures per step are too few for {group.of} processes")
     epoch, at = divmod(step * settings.pictures, whole)
     order = np.random.default_rng((settings.seed, 1 << 40, epoch)).permutation(len(lessons))
-    return [lessons[i] for i in order[at : at + settings.pictures]], np.random.default_rng((settings.seed, step))
+    mine = order[at : at + settings.pictures][group.rank :: group.of]
+    return [lessons[i] for i in mine], np.random.default_rng((settings.seed, step, group.rank))
 
 
 class Teacher:
     """Turns lessons into packed batches."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, settings: Settings, side: int = 64) -> None:
-        self.tokenizer, self.settings = tokenizer, settings
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, settings: Settings, group: Group = ALONE, side: int = 64
+    ) -> None:
+        self.tokenizer, self.settings, self.group = tokenizer, settings, group
         self._ids = lru_cache(maxsize=None)(self._encode)
         grid = side // (PATCH * MERGE)
         self.prefix = self._ids(f"{START}user<|vision_start|>{'<|image_pad|>' * grid**2}<|vision_end|>")
@@ -109,15 +125,19 @@ class Teacher:
         """The right reply: the answer, or its letter."""
         return LETTERS[choices.index(question.answer)] if choices else question.answer
 
+    def at_step(self, lessons: Sequence[Lesson], step: int) -> tuple[list[Lesson], np.random.Generator]:
+        """The lessons of a step for this process, and dice; see `shown_at`."""
+        return shown_at(lessons, step, self.settings, self.group)
+
     def batch(self, lessons: Sequence[Lesson], step: int) -> Batch:
         """What a step shows."""
-        shown, dice = shown_at(lessons, step, self.settings)
+        shown, dice = self.at_step(lessons, step)
         lettered = self.settings.lettered * min(1.0, step / (RISE * self.settings.steps))
         return self.packed(shown, [self._row(lesson, lettered, dice) for lesson in shown])
 
     def labels(self, lessons: Sequence[Lesson], step: int) -> Tensor:
         """Labels of the visual tokens of a step, [W, B, G]; see `cell_labels`."""
-        return torch.stack([cell_labels(lesson) for lesson in shown_at(lessons, step, self.settings)[0]], dim=1)
+        return torch.stack([cell_labels(lesson) for lesson in self.at_step(lessons, step)[0]], dim=1)
 
     def packed(self, shown: Sequence[Lesson], rows: Sequence[Sequence[Block]]) -> Batch:
         """The blocks of each lesson behind its picture."""
@@ -136,7 +156,24 @@ class Teacher:
         named = [t for t in lesson.things if t.reference]
         for i in dice.permutation(len(named))[: self.settings.profiles]:
             blocks.append(with_names(self._profile(named[i]), names))
-        return blocks
+        return [*blocks, *self._drills(lesson, dice)]
+
+    def _drills(self, lesson: Lesson, dice: np.random.Generator) -> list[Block]:
+        asked = [q for thing in lesson.things for q in thing.questions if q.choices]
+        found = []
+        for _ in range(self.settings.drills if asked else 0):
+            question = asked[dice.integers(len(asked))]
+            choices = [question.choices[c] for c in dice.permutation(len(question.choices))]
+            found.append(self.drill(choices, choices[dice.integers(len(choices))]))
+        return found
+
+    def drill(self, choices: Sequence[str], answer: str) -> Block:
+        """Choices and then the answer, of which the letter is to be found: half of what a lettered question takes.
+
+        The answer stands last, where a lettered question has it only in its hints.
+        """
+        block = self.block(f"{question_text('Which?', choices)}\n {answer}", LETTERS[choices.index(answer)])
+        return replace(block, hints=self._names.hints(block, answer, said=1 + len(self._ids(answer))))
 
     def chosen(self, lesson: Lesson, lettered: float, dice: np.random.Generator) -> list[Chosen]:
         """Some questions, each in one wording, a share `lettered` of them with choices in random order."""
@@ -158,12 +195,17 @@ class Teacher:
 
 def looking_loss(model: SlvrModel, teacher: Teacher, lessons: Sequence[Lesson], step: int) -> Tensor:
     """The reading loss of visual tokens alone: nothing of the language model runs but its word embeddings."""
-    shown, _ = shown_at(lessons, step, teacher.settings)
+    shown, _ = teacher.at_step(lessons, step)
     pixels, grid_B3 = patches(np.stack([lesson.picture for lesson in shown]))
     visual: Any = model.model.visual
     tokens_GD: Tensor = visual(pixels, grid_thw=grid_B3).pooler_output
     seen = Seen(None, tokens_GD.view(len(shown), -1, tokens_GD.shape[-1]), None)
     return reading_loss(model, seen, teacher.labels(lessons, step), teacher.words)
+
+
+def plain_loss(model: SlvrModel, teacher: Teacher, lessons: Sequence[Lesson], step: int) -> Tensor:
+    """The loss of what a step shows."""
+    return loss_of(model, teacher.batch(lessons, step), teacher, teacher.labels(lessons, step))
 
 
 def loss_of(model: SlvrModel, batch: Batch, teacher: Teacher, labels_WBG: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ depends on settings and state alone, so a run that was killed goes on to the sam
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +22,7 @@ from slvr_data.stats import wilson
 from slvr_model.memory import memory
 from slvr_model.muon import optimizers
 from slvr_model.teaching import Scores, Settings
+from slvr_model.together import ALONE, Group
 
 
 def rate_at(step: int, settings: Settings) -> float:
@@ -39,6 +41,7 @@ class Run:
         loss: step -> loss; it may depend on nothing else but the model.
         settings: steps, learning rates and seed.
         depends: what else the run depends on, e.g. the hash of its lessons; other values are another run.
+        group: the processes that train it; the first of them writes.
 
     Raises:
         UsageError: the folder holds a run with other settings.
@@ -46,9 +49,15 @@ class Run:
     """
 
     def __init__(
-        self, folder: Path, model: nn.Module, loss: Callable[[int], Tensor], settings: Settings, depends: dict[str, Any]
+        self,
+        folder: Path,
+        model: nn.Module,
+        loss: Callable[[int], Tensor],
+        settings: Settings,
+        depends: dict[str, Any],
+        group: Group = ALONE,
     ) -> None:
-        self.folder, self.model, self.loss, self.settings = folder, model, loss, settings
+        self.folder, self.model, self.loss, self.settings, self.group = folder, model, loss, settings, group
         self.optimizers = optimizers(model, self.settings.muon_lr, self.settings.adam_lr)
         self._rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
         self.step, self.log = 0, list[dict[str, Any]]()
@@ -58,11 +67,14 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         kept, state = self.folder / "settings.json", self.folder / "state.pt"
         text = json.dumps(depends, indent=1, sort_keys=True) + "\n"
-        if kept.exists() and kept.read_text(encoding="utf-8") != text:
-            was = json.loads(kept.read_text(encoding="utf-8"))
-            other = sorted(_flat(was).items() ^ _flat(depends).items())
-            raise UsageError(f"{self.folder} holds another run ({other}): give another folder, or the same settings")
-        kept.write_text(text, encoding="utf-8")
+        if self.group.rank == 0:
+            if kept.exists() and kept.read_text(encoding="utf-8") != text:
+                was = json.loads(kept.read_text(encoding="utf-8"))
+                other = sorted(_flat(was).items() ^ _flat(depends).items())
+                raise UsageError(
+                    f"{self.folder} holds another run ({other}): give another folder, or the same settings"
+                )
+            kept.write_text(text, encoding="utf-8")
         if state.exists():
             try:
                 found = torch.load(state, map_location="cpu", weights_only=True)
@@ -77,15 +89,17 @@ class Run:
     def train(self, until: int, save_every: int = 100, tell: Callable[[str], None] = print) -> None:
         """Go on to step `until`, and keep the state every `save_every` steps and at the end."""
         self.model.train()
-        total = 0.0
+        total, first, begun = 0.0, self.step, time.monotonic()
         while self.step < until:
             total += self._one_step()
             if self.step % save_every == 0 or self.step == until:
                 since = (self.step - 1) % save_every + 1
                 self.log.append({"step": self.step, "loss": round(total / since, 6)})
-                tell(f"step {self.step}: loss {total / since:.4f}")
+                left = (until - self.step) * (time.monotonic() - begun) / (self.step - first)
+                tell(f"step {self.step} of {until}: loss {total / since:.4f}, {left / 60:.0f} min left")
                 total = 0.0
-                self.save()
+                if self.group.rank == 0:
+                    self.save()
 
     def _one_step(self) -> float:
         factor = rate_at(self.step, self.settings)
@@ -95,12 +109,12 @@ class Run:
         with memory("training", "the number of pictures or questions per step"):
             loss = self.loss(self.step)
             loss.backward()  # type: ignore[no-untyped-call]
+            value = self.group.mean(self.model.parameters(), loss)
         nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip)
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         self.step += 1
-        value = float(loss.detach())
         if value != value:
             raise RunError(f"the loss is not a number at step {self.step}: lower muon_lr or adam_lr")
         return value

@@ -1,11 +1,12 @@
 """The recipe of `slvr:tiny`: from nothing to plain answers, then to answers from latents, on easy scenes.
 
     look     the picture's encoder alone: what thing does a visual token belong to? (`slvr_model.teaching`)
-    plain    answers and profiles, with the same reading loss beside them
-    teacher  replies open with latents, every slot fed its target (`slvr_model.latent_teaching`)
+    letters  drills alone: the letter of a choice that is given
+    plain    answers, open and lettered, profiles and a few drills, with the same reading loss beside them
+    teacher  the same, and replies that open with latents, every slot fed its target (`slvr_model.latent_teaching`)
     own      the same, every slot fed what the model predicts
 
-The picture's encoder is trained in the first two stages only: the targets of visual latents stand still.
+The picture's encoder is trained in the first three stages only: the targets of visual latents stand still.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -24,18 +26,20 @@ from slvr_data.stats import wilson
 from slvr_model.examination import examine_decoded
 from slvr_model.latent_teaching import LatentTeacher, losses_of, region_tokens
 from slvr_model.lessons import Lesson, kept_lessons, lessons
-from slvr_model.modeling import SlvrModel
-from slvr_model.teaching import Scores, Settings, Teacher, looking_loss, loss_of
+from slvr_model.modeling import Feed, SlvrModel
+from slvr_model.teaching import Scores, Settings, Teacher, looking_loss, plain_loss
 from slvr_model.tiny import StillProcessor, new_tiny
 from slvr_model.tiny_training import Run, table_of
+from slvr_model.together import Group, together
 
 WORLD, HELD_OUT = 2024, 90210
 """Seeds of the worlds that are learnt from and examined on."""
 LOOK = Settings(steps=800, pictures=16, muon_lr=5e-3, adam_lr=1e-3, decay=0.2)
+DRILLED = Settings(steps=600, questions=0, profiles=0, drills=12, decay=0.2)
 PLAIN = Settings(steps=5500, muon_lr=4e-3, adam_lr=1e-3, decay=0.6)
-TEACHER = Settings(steps=600, profiles=0, muon_lr=2e-3, adam_lr=5e-4)
-OWN = Settings(steps=400, profiles=0, muon_lr=1.5e-3, adam_lr=3e-4)
-STAGES = ("look", "plain", "teacher", "own")
+TEACHER = Settings(steps=600, questions=6, profiles=0, muon_lr=2e-3, adam_lr=5e-4)
+OWN = Settings(steps=400, questions=6, profiles=0, muon_lr=1.5e-3, adam_lr=3e-4)
+STAGES = ("look", "letters", "plain", "teacher", "own")
 MEASURED_ON = 8
 """Batches from which mean and deviation of visual tokens are taken."""
 
@@ -56,86 +60,107 @@ class Recipe:
 
 
 def train_tiny(
-    folder: Path, recipe: Recipe, cache: Path, threads: int = 1, tell: Callable[[str], None] = print
+    folder: Path, recipe: Recipe, cache: Path, processes: int = 2, tell: Callable[[str], None] = print
 ) -> dict[str, Any]:
     """Train, examine and save in `folder`; the report, which also stands in `folder/checkpoint/report.json`.
 
     Started again with the same arguments, it goes on where it was stopped.
 
+    Args:
+        folder: of the run.
+        recipe: what is made.
+        cache: where drawn lessons are kept.
+        processes: that train together, each on a share of every step's pictures and with one thread. Other numbers
+            give another model.
+        tell: takes lines of progress.
+
     Raises:
-        UsageError: the folder holds a run with another recipe.
+        UsageError: the folder holds a run with another recipe, or a step has too few pictures for the processes.
+        RunError: a file cannot be read, or one of the processes ended.
     """
-    torch.set_num_threads(threads)
     tell(f"drawing {recipe.lessons} easy scenes, or reading them from {cache}")
-    learnt, digest = kept_lessons(cache, "easy", WORLD, recipe.lessons, workers=2)
-    model, processor = new_tiny(recipe.seed)
-    depends = {"lessons": recipe.lessons, "data": digest}
-    _look(folder / "look", recipe, model, processor, learnt, depends, tell)
-    _plain(folder / "plain", recipe, model, processor, learnt, depends, tell)
-    model.model.visual.requires_grad_(False)
-    for name, stage in (("teacher", TEACHER), ("own", OWN)):
-        _latent(folder / name, name, recipe.settings(stage), model, processor, learnt, depends, tell)
-    report = {"recipe": asdict(recipe), **depends, **_examined(model, processor, recipe, tell)}
-    _save(folder, model, processor, report)
+    drawn = kept_lessons(cache, "easy", WORLD, recipe.lessons, workers=processes)
+    with together(processes, partial(_helped, folder, recipe, cache)) as group:
+        made = _Making(folder, recipe, *drawn, group, tell)
+        made.all_stages()
+    report = {
+        "recipe": asdict(recipe),
+        "processes": processes,
+        "data": made.digest,
+        **_examined(made.model, made.processor, recipe, tell),
+    }
+    _save(folder, made.model, made.processor, report)
     tell(f"saved in {folder / 'checkpoint'}")
     return report
 
 
-def _look(
-    folder: Path,
-    recipe: Recipe,
-    model: SlvrModel,
-    processor: StillProcessor,
-    learnt: list[Lesson],
-    depends: dict[str, Any],
-    tell: Callable[[str], None],
-) -> None:
-    settings = recipe.settings(LOOK)
-    teacher = Teacher(processor.tokenizer, settings)
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name.startswith("model.visual") or "embed_tokens" in name)
-    run = Run(folder, model, lambda step: looking_loss(model, teacher, learnt, step), settings, depends)
-    run.train(settings.steps, tell=lambda line: tell(f"look    {line}"))
-    model.requires_grad_(True)
+def _helped(folder: Path, recipe: Recipe, cache: Path, group: Group) -> None:
+    """What the other processes do."""
+    drawn = kept_lessons(cache, "easy", WORLD, recipe.lessons)
+    _Making(folder, recipe, *drawn, group, lambda line: None).all_stages()
 
 
-def _plain(
-    folder: Path,
-    recipe: Recipe,
-    model: SlvrModel,
-    processor: StillProcessor,
-    learnt: list[Lesson],
-    depends: dict[str, Any],
-    tell: Callable[[str], None],
-) -> None:
-    settings = recipe.settings(PLAIN)
-    teacher = Teacher(processor.tokenizer, settings)
+class _Making:
+    """The stages of a recipe, in one of the processes that train together."""
 
-    def loss(step: int) -> Tensor:
-        return loss_of(model, teacher.batch(learnt, step), teacher, teacher.labels(learnt, step))
+    def __init__(
+        self,
+        folder: Path,
+        recipe: Recipe,
+        learnt: list[Lesson],
+        digest: str,
+        group: Group,
+        tell: Callable[[str], None],
+    ) -> None:
+        torch.set_num_threads(1)
+        self.folder, self.recipe, self.learnt, self.digest = folder, recipe, learnt, digest
+        self.group, self.tell = group, tell
+        self.model, self.processor = new_tiny(recipe.seed)
 
-    Run(folder, model, loss, settings, depends).train(settings.steps, tell=lambda line: tell(f"plain   {line}"))
+    def all_stages(self) -> None:
+        """From nothing to the end."""
+        self.look()
+        self.taught("letters", DRILLED)
+        self.taught("plain", PLAIN)
+        self.model.model.visual.requires_grad_(False)
+        self.latent("teacher", TEACHER)
+        self.latent("own", OWN)
 
+    def look(self) -> None:
+        """The picture's encoder alone."""
+        teacher = self._teacher(LOOK)
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_(name.startswith("model.visual") or "embed_tokens" in name)
+        self._run("look", LOOK, partial(looking_loss, self.model, teacher, self.learnt))
+        self.model.requires_grad_(True)
 
-def _latent(
-    folder: Path,
-    feed: str,
-    settings: Settings,
-    model: SlvrModel,
-    processor: StillProcessor,
-    learnt: list[Lesson],
-    depends: dict[str, Any],
-    tell: Callable[[str], None],
-) -> None:
-    teacher = LatentTeacher(Teacher(processor.tokenizer, settings), model)
-    if feed == "teacher":
-        model.latents.set_statistics(region_tokens(model, [teacher.batch(learnt, n) for n in range(MEASURED_ON)]))
+    def taught(self, stage: str, settings: Settings) -> None:
+        """Drills, questions and profiles, as the settings have them."""
+        self._run(stage, settings, partial(plain_loss, self.model, self._teacher(settings), self.learnt))
 
-    def loss(step: int) -> Tensor:
-        batch = teacher.batch(learnt, step)
-        return losses_of(model, batch, "own" if feed == "own" else "teacher").total
+    def latent(self, feed: Feed, settings: Settings) -> None:
+        """Replies opened by latents, and plain ones beside them."""
+        plain = self._teacher(settings)
+        teacher = LatentTeacher(plain, self.model)
+        if feed == "teacher":
+            whole = LatentTeacher(Teacher(self.processor.tokenizer, settings), self.model)
+            batches = [whole.batch(self.learnt, step) for step in range(MEASURED_ON)]
+            self.model.latents.set_statistics(region_tokens(self.model, batches))
 
-    Run(folder, model, loss, settings, depends).train(settings.steps, tell=lambda line: tell(f"{feed:<7} {line}"))
+        def loss(step: int) -> Tensor:
+            latent = losses_of(self.model, teacher.batch(self.learnt, step), feed).total
+            return latent + plain_loss(self.model, plain, self.learnt, step)
+
+        self._run(feed, settings, loss)
+
+    def _teacher(self, settings: Settings) -> Teacher:
+        return Teacher(self.processor.tokenizer, self.recipe.settings(settings), self.group)
+
+    def _run(self, stage: str, settings: Settings, loss: Callable[[int], Tensor]) -> None:
+        settings = self.recipe.settings(settings)
+        depends = {"lessons": self.recipe.lessons, "data": self.digest, "processes": self.group.of}
+        run = Run(self.folder / stage, self.model, loss, settings, depends, self.group)
+        run.train(settings.steps, tell=lambda line: self.tell(f"{stage:<7} {line}"))
 
 
 def _examined(

@@ -21,10 +21,11 @@ from slvr_model.labels import ALIKE, LABELS, MIDDLE, cell_labels, labels_of
 from slvr_model.lessons import Lesson, kept_lessons, lessons
 from slvr_model.muon import orthogonal
 from slvr_model.naming import Names
-from slvr_model.packing import read_pictures, states_of
-from slvr_model.teaching import Settings, Teacher, examine, loss_of
+from slvr_model.packing import ANSWERED, CHOSEN, read_pictures, states_of
+from slvr_model.teaching import Settings, Teacher, examine, loss_of, plain_loss, shown_at
 from slvr_model.tiny import new_tiny
 from slvr_model.tiny_training import Run, rate_at, table_of
+from slvr_model.together import Group, together
 
 
 @pytest.fixture(autouse=True)
@@ -137,11 +138,42 @@ def test_hints_tell_the_answer_and_the_letters(few: list[Lesson]) -> None:
     for thing in few[0].things:
         for question in thing.questions:
             block = teacher.asked(question, question.wordings[0], question.choices)
-            hints = [(decode(block.prompt[: at + 1]), decode(token)) for at, token in names.hints(block, question)]
+            found = names.hints(block, question.answer)
+            hints = [(decode(block.prompt[: at + 1]), decode(token)) for layer, at, token in found if layer == ANSWERED]
             ends = {f"\n{letter}. {choice}": letter for letter, choice in zip("ABCD", question.choices, strict=False)}
             for end, letter in ends.items():
                 assert any(text.endswith(end) and token == letter for text, token in hints), (hints, end)
             assert hints[0][1] == question.answer.split(" ")[0]
+            chosen = [(at, token) for layer, at, token in found if layer == CHOSEN]
+            assert chosen[-1] == (len(block.prompt) - 1, block.reply[0])
+            assert {token for _, token in chosen} == {block.reply[0]}
+
+
+def test_a_drill_gives_its_answer_and_asks_for_the_letter() -> None:
+    _, processor = new_tiny(0)
+    teacher, decode = Teacher(processor.tokenizer, Settings()), processor.tokenizer.decode
+    block = teacher.drill(["top left", "red", "3"], "red")
+    assert decode(block.prompt[:-3]) == "Which?\nA. top left\nB. red\nC. 3\n red"
+    assert decode(block.reply[:1]) == "B"
+    letters = {
+        at: decode(token) for layer, at, token in block.hints if layer == ANSWERED and at < len(block.prompt) - 3
+    }
+    assert [(decode(block.prompt[at]), letter) for at, letter in sorted(letters.items())] == [
+        ("top", "A"), ("left", "A"), ("red", "B"), ("3", "C"),
+    ]  # fmt: skip
+    last = [(decode(token), layer) for layer, at, token in block.hints if at == len(block.prompt) - 1]
+    assert last == [("red", ANSWERED), ("B", CHOSEN)]
+
+
+def test_processes_share_a_step(few: list[Lesson]) -> None:
+    settings = Settings(pictures=4, seed=3)
+    whole, _ = shown_at(few, 7, settings)
+    shares = [shown_at(few, 7, settings, Group(rank, 2)) for rank in (0, 1)]
+    assert [id(lesson) for lesson in whole[::2]] == [id(lesson) for lesson in shares[0][0]]
+    assert [id(lesson) for lesson in whole[1::2]] == [id(lesson) for lesson in shares[1][0]]
+    assert shares[0][1].random() != shares[1][1].random()
+    with pytest.raises(UsageError, match="too few for 5 processes"):
+        shown_at(few, 7, settings, Group(0, 5))
 
 
 def test_lessons_come_back_from_disk_and_have_one_hash(tmp_path: Path) -> None:
@@ -214,30 +246,39 @@ def test_64_samples_are_learnt_by_heart_in_a_minute(few: list[Lesson]) -> None:
 
 SMALL = """
 import sys
+from functools import partial
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
 from slvr_model.lessons import lessons
-from slvr_model.teaching import Settings, Teacher, loss_of
+from slvr_model.teaching import Settings, Teacher, plain_loss
 from slvr_model.tiny import new_tiny
 from slvr_model.tiny_training import Run
-model, processor = new_tiny(0)
-settings = Settings(steps=12, pictures=2, questions=4, profiles=1, warmup=2)
-teacher = Teacher(processor.tokenizer, settings)
-learnt = list(lessons("easy", 5, 12))
-def loss(step):
-    return loss_of(model, teacher.batch(learnt, step), teacher, teacher.labels(learnt, step))
-run = Run(Path(sys.argv[1]), model, loss, settings, {})
-run.train(12, save_every=3, tell=lambda line: print(line, flush=True))
+from slvr_model.together import Group, together
+
+SETTINGS = Settings(steps=12, pictures=4, questions=4, profiles=1, warmup=2)
+
+def training(folder, group, tell=lambda line: None):
+    model, processor = new_tiny(0)
+    learnt = list(lessons("easy", 5, 12))
+    loss = partial(plain_loss, model, Teacher(processor.tokenizer, SETTINGS, group), learnt)
+    run = Run(folder, model, loss, SETTINGS, {}, group)
+    run.train(12, save_every=3, tell=tell)
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    with together(2, partial(training, folder)) as group:
+        training(folder, group, lambda line: print(line, flush=True))
 """
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+def test_a_killed_run_of_two_processes_goes_on_to_the_same_bits(few: list[Lesson], tmp_path: Path) -> None:
     """SIGKILL after the second state was kept; then the same command again."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    straight, killed = tmp_path / "straight", tmp_path / "killed"
-    command = [sys.executable, "-c", SMALL]
+    straight, killed, script = tmp_path / "straight", tmp_path / "killed", tmp_path / "small.py"
+    script.write_text(SMALL)
+    command = [sys.executable, str(script)]
     subprocess.run([*command, str(straight)], check=True, env=environment, stdout=subprocess.DEVNULL)
     process = subprocess.Popen([*command, str(killed)], env=environment, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -252,6 +293,32 @@ def test_a_killed_run_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     assert one["step"] == two["step"] == 12
     assert all(torch.equal(one["model"][name], two["model"][name]) for name in one["model"])
     assert [json.loads(line)["step"] for line in (straight / "log.jsonl").read_text().splitlines()] == [3, 6, 9, 12]
+    alone = both_shares_in_one_process(few, tmp_path / "alone")
+    for name, value in alone.items():
+        torch.testing.assert_close(value, one["model"][name], atol=2e-3, rtol=2e-3, msg=name)
+
+
+def both_shares_in_one_process(few: list[Lesson], folder: Path) -> dict[str, torch.Tensor]:
+    """The same training by one process that takes the mean of both losses itself."""
+    model, processor = new_tiny(0)
+    settings = Settings(steps=12, pictures=4, questions=4, profiles=1, warmup=2)
+    teachers = [Teacher(processor.tokenizer, settings, Group(rank, 2)) for rank in (0, 1)]
+
+    def loss(step: int) -> torch.Tensor:
+        return (plain_loss(model, teachers[0], few, step) + plain_loss(model, teachers[1], few, step)) / 2
+
+    Run(folder, model, loss, settings, {}).train(12, tell=lambda line: None)
+    return model.state_dict()
+
+
+def gone(group: Group) -> None:
+    """What another process does that ends at once."""
+
+
+def test_an_other_process_that_ends_is_told() -> None:
+    loss = torch.zeros((), requires_grad=True)
+    with together(2, gone) as group, pytest.raises(RunError, match="a process of this training has ended"):
+        group.mean([], loss)
 
 
 def test_a_folder_of_another_run_is_refused(few: list[Lesson], tmp_path: Path) -> None:
