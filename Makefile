@@ -1,10 +1,11 @@
 # Everything a newcomer needs: `make demo` and `make test`, each with all its own set-up.
 # PYTHON is the interpreter (3.11 or newer) that the environment in .venv is made with.
-# TORCH is what is installed as torch for the tests; its CPU build is enough.
+# TORCH is what is installed as torch; its CPU build is enough.
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 DEMO := build/demo
+EASY := build/demo-easy
 BENCH := build/demo-bench
 ASKED := --variants paraphrase,evidence --limit 150
 export OMP_NUM_THREADS := 1
@@ -26,24 +27,31 @@ help:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	touch $@
 
-.venv/ready-dev: .venv/ready
+.venv/ready-train: .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[train]'
+	touch $@
+
+.venv/ready-dev: .venv/ready-train
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,serve,train]'
 	touch $@
 
-demo: .venv/ready
+demo: .venv/ready-train
 	$(BIN)/slvr-data build-attributes scenes:full --out $(DEMO)
 	$(BIN)/slvr-data build-multiquery $(DEMO)
 	$(BIN)/slvr-data validate $(DEMO)
 	$(BIN)/slvr-data stats $(DEMO)
-	$(BIN)/slvr-bench build $(DEMO) --out $(BENCH) --split all
+	$(BIN)/slvr-data build-attributes scenes:easy --seed 7 --out $(EASY)
+	$(BIN)/slvr-data build-multiquery $(EASY)
+	$(BIN)/slvr-bench build $(EASY) --out $(BENCH) --split all
 	$(BIN)/slvr-bench run --model random --data $(BENCH) $(ASKED)
 	$(BIN)/slvr-bench run --model blind --data $(BENCH) $(ASKED)
-	$(BIN)/slvr-bench run --model noisy-oracle:0.8,0.3 --data $(BENCH) $(ASKED)
-	$(BIN)/slvr-bench compare $(BENCH)/runs/blind $(BENCH)/runs/noisy-oracle-0.8-0.3
-	@echo "Open these pages in a browser: the set, and the report of three models without a network"
+	$(BIN)/slvr-bench run --model slvr:tiny --data $(BENCH) $(ASKED)
+	$(BIN)/slvr-bench compare $(BENCH)/runs/blind $(BENCH)/runs/slvr-tiny
+	@echo "Open these pages in a browser: the set, the report of three models, and what the latents of one answer hold"
 	$(BIN)/slvr-data preview $(DEMO) --html $(DEMO)/.work/preview.html
 	$(BIN)/slvr-bench report $(BENCH)/runs/* --out $(BENCH)-report
+	$(BIN)/slvr-train chat slvr:tiny --image $(EASY) --html build/demo-answer.html
 
 test: check
 	$(BIN)/python -m pytest -n 2 --dist worksteal

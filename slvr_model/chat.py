@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,10 +19,13 @@ from slvr_data.embeddings import local_embedding
 from slvr_data.errors import UsageError
 from slvr_data.files import disk_errors
 from slvr_data.images import PictureError, decoded
+from slvr_data.manifest import load_manifest
 from slvr_data.schema import Appearance, AttributeProfile, Peers, Spatial
+from slvr_data.shards import files_of
 from slvr_data.sources.scenes.forms import SHAPES
 from slvr_model.batches import collate
 from slvr_model.chat_page import page_of
+from slvr_model.data import SlvSamples
 from slvr_model.decoding import decode
 from slvr_model.memory import memory
 from slvr_model.modeling import SlvrModel
@@ -57,16 +61,40 @@ class Reply:
     """The region whose visual tokens were given as visual latents; None: the latents are the model's own."""
 
 
-def read_picture(path: Path) -> Image.Image:
-    """The picture in a file, mode RGB.
+@dataclass(frozen=True)
+class Shown:
+    """A picture and what is asked about it."""
+
+    picture: Image.Image
+    """Mode RGB."""
+    asked: tuple[tuple[str | None, str | None], ...]
+    """Questions, each with its right answer where that is known; None: what `asked` asks by itself."""
+
+
+def shown(path: Path, question: str | None) -> Shown:
+    """The picture in a file; or the first one of a published set, with the questions about its first region.
 
     Raises:
-        UsageError: it is missing or no picture.
+        UsageError: it is missing, no picture and no set, or a set without questions.
     """
+    if path.is_dir():
+        return _first_of(path, question)
     try:
-        return decoded(path.read_bytes())
+        return Shown(decoded(path.read_bytes()), ((question, None),))
     except (PictureError, OSError) as error:
         raise UsageError(f"--image {path}: {error}") from None
+
+
+def _first_of(folder: Path, question: str | None) -> Shown:
+    files = load_manifest(folder).files
+    split = next((name for name in ("test", "validation") if files_of(files, "multiquery", name)), "train")
+    samples = iter(SlvSamples(folder, split))
+    first = next(samples, None)
+    if first is None:
+        raise UsageError(f"--image {folder}: no question of its {split} split can be put")
+    group = [first, *takewhile(lambda sample: sample.group_id == first.group_id, samples)]
+    known = tuple((sample.question, sample.answer) for sample in group)
+    return Shown(first.picture, known if question is None else ((question, None),))
 
 
 def box_of(text: str) -> Box:
@@ -157,9 +185,9 @@ def attributes_of(semantic_SE: Tensor | None) -> dict[str, list[tuple[str, float
     return found
 
 
-def as_text(reply: Reply) -> str:
-    """The reply for a terminal."""
-    lines = [reply.question, f"  {reply.answer}"]
+def as_text(reply: Reply, right: str | None = None) -> str:
+    """The reply for a terminal, beside the right answer where that is known."""
+    lines = [reply.question, f"  {reply.answer}" + ("" if right is None else f"  (right: {right})")]
     for slot, heat_G in enumerate(reply.heat_KG):
         row, column = divmod(int(heat_G.argmax()), reply.grid[1])
         lines.append(f"visual latent {slot + 1}: nearest token in row {row + 1}, column {column + 1} of {reply.grid}")

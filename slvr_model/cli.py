@@ -36,21 +36,21 @@ def tiny(
     scale: Annotated[float, typer.Option(min=0.001, help="Factor on the steps of all stages; 1 is the recipe.")] = 1.0,
     held_out: Annotated[int, typer.Option(min=8, help="Fresh easy scenes to examine on at the end.")] = 300,
     cache: Annotated[Path | None, typer.Option(help="Folder where drawn lessons are kept.")] = None,
-    threads: Annotated[int, typer.Option(min=1, help="Of torch. Other numbers give other last bits.")] = 1,
+    processes: Annotated[int, typer.Option(min=1, help="That train together. Other numbers give another model.")] = 2,
 ) -> None:
     """Train the embedded model from nothing on drawn scenes: plain answers, then latents. The same command goes on."""
     _need_torch()
     from slvr_model.recipes.tiny import Recipe, train_tiny
 
     recipe = Recipe(lessons=lessons, seed=seed, scale=scale, held_out=held_out)
-    train_tiny(out, recipe, cache or out / "lessons", threads)
+    train_tiny(out, recipe, cache or out / "lessons", processes)
 
 
 @app.command()
 def chat(
     checkpoint: Annotated[str, typer.Argument(help="Folder or hub name of an SLVR checkpoint.")],
-    image: Annotated[Path, typer.Option(help="The picture.")],
-    question: Annotated[str | None, typer.Option(help="Default: what is where the box is, or in the center.")] = None,
+    image: Annotated[Path, typer.Option(help="A picture, or a published set, whose first region is asked about.")],
+    question: Annotated[str | None, typer.Option(help="Default: the set's, or what is in the box or center.")] = None,
     box: Annotated[str | None, typer.Option(help="x1,y1,x2,y2 in pixels: latents of this region, not its own.")] = None,
     page: Annotated[Path | None, typer.Option("--html", help="Write the answer and its latents as a page.")] = None,
 ) -> None:
@@ -59,12 +59,12 @@ def chat(
     from slvr_model import chat as talk
     from slvr_model.checkpoints import open_checkpoint
 
-    region, picture = talk.box_of(box) if box else None, talk.read_picture(image)
+    region, shown = talk.box_of(box) if box else None, talk.shown(image, question)
     model, processor = open_checkpoint(checkpoint)
-    reply = talk.asked(model, processor, picture, question, region)
-    print(talk.as_text(reply))
+    replies = [(talk.asked(model, processor, shown.picture, asked, region), right) for asked, right in shown.asked]
+    print("\n".join(talk.as_text(*reply) for reply in replies))
     if page is not None:
-        talk.write_page(page, picture, reply)
+        talk.write_page(page, shown.picture, replies[0][0])
         print(f"written: {page}")
 
 

@@ -14,6 +14,7 @@ from tests.builds import environment
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = {"slvr_data", "slvr_model", "pipelines", "benchmark"}
+TINY = "slvr_model/checkpoints/tiny/"
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +47,11 @@ def test_files(wheel: zipfile.ZipFile) -> None:
     }
     assert inside == tree
     assert {name for name in inside if not name.endswith(".py")} >= {f"{package}/py.typed" for package in PACKAGES}
-    assert {Path(name).suffix for name in inside} <= {".py", ".typed", ".j2", ".css", ".js", ".txt", ".json"}
-    assert {name for name in inside if name.endswith(".json")} == {"benchmark/coverage.json"}
+    data = {".j2", ".css", ".js", ".txt", ".json", ".yaml", ".safetensors", ".jinja"}
+    assert {Path(name).suffix for name in inside} <= {".py", ".typed", *data}
+    tiny = {name for name in inside if name.startswith(TINY)}
+    assert {name for name in inside - tiny if name.endswith(".json")} == {"benchmark/coverage.json"}
+    assert [name for name in inside if name.endswith(".safetensors")] == [f"{TINY}model.safetensors"]
     assert "slvr_data/pages/card.md.j2" in inside
     assert "slvr_data/pages/preview.html.j2" in inside
 

@@ -15,6 +15,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from importlib.metadata import version
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from slvr_data.files import sha256_of
+from slvr_data.manifest import versions
 from slvr_data.stats import wilson
 from slvr_model.examination import examine_decoded
 from slvr_model.latent_teaching import LatentTeacher, losses_of, region_tokens
@@ -193,9 +196,19 @@ def _save(folder: Path, model: SlvrModel, processor: StillProcessor, report: dic
     target = folder / "checkpoint"
     model.save_pretrained(target)
     processor.save_pretrained(target)
-    (target / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    made = {
+        "command": _command(report["recipe"], report["processes"]),
+        "weights": sha256_of(target / "model.safetensors"),
+        "versions": versions() | {name: version(name) for name in ("torch", "transformers")},
+    }
+    (target / "report.json").write_text(json.dumps(made | report, indent=1) + "\n", encoding="utf-8")
     curves = [f"{stage}: {line}" for stage in STAGES for line in _lines(folder / stage)]
     (target / "log.txt").write_text("\n".join(curves) + "\n", encoding="utf-8")
+
+
+def _command(recipe: dict[str, Any], processes: int) -> str:
+    options = {name.replace("_", "-"): value for name, value in recipe.items()} | {"processes": processes}
+    return " ".join(["slvr-train tiny DIR", *(f"--{name} {value}" for name, value in options.items())])
 
 
 def _lines(folder: Path) -> list[str]:

@@ -170,12 +170,12 @@ def test_picture_files(tmp_path: Path) -> None:
     for name, data in (("empty.png", b""), ("text.png", b"no picture"), ("cut.jpg", _jpeg()[:300])):
         (tmp_path / name).write_bytes(data)
         with pytest.raises(UsageError, match=f"--image .*{name}: "):
-            chat.read_picture(tmp_path / name)
-    with pytest.raises(UsageError, match=r"--image .*directory"):
-        chat.read_picture(tmp_path)
+            chat.shown(tmp_path / name, None)
+    with pytest.raises(UsageError, match="holds no published set"):
+        chat.shown(tmp_path, None)
     for mode in ("L", "RGBA", "P", "1"):
         Image.new(mode, (5, 7)).save(tmp_path / "odd.png")
-        assert chat.read_picture(tmp_path / "odd.png").mode == "RGB"
+        assert chat.shown(tmp_path / "odd.png", None).picture.mode == "RGB"
 
 
 def _jpeg() -> bytes:

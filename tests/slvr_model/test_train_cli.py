@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from slvr_data.sources.scenes import scene
+from tests.builds import run
 
 COMMAND = str(Path(sys.executable).parent / "slvr-train")
 WITHOUT = """
@@ -73,5 +74,11 @@ def test_a_small_training_runs_to_its_checkpoint_and_again_changes_nothing(tmp_p
     answer = trained(*asked, "--box", "1,1,20,20", "--html", str(tmp_path / "answer.html"))
     assert "What can be seen at the top left of the picture?" in answer and "semantic latent: entity" in answer
     assert (tmp_path / "answer.html").read_text().count("data:image/png") == 3  # picture, two heat maps
+    run("build-attributes", "scenes", "--limit", "4", "--out", tmp_path / "set")
+    asked_set = ["chat", asked[1], "--image", str(tmp_path / "set")]
+    assert "has no multiquery" in trained(*asked_set, code=2)
+    run("build-multiquery", tmp_path / "set")
+    assert trained(*asked_set).count("(right: ") in (2, 3, 4)
+    assert "(right: " not in trained(*asked_set, "--question", "What is it?")
     assert "four numbers" in trained(*asked, "--box", "1,2", code=2)
     assert "outside" in trained(*asked, "--box", "1,2,300,400", code=2)
