@@ -37,7 +37,7 @@ def forms_of(lines: Iterable[LogLine], wanted: Callable[[str], bool]) -> Forms:
     return {key: found[key] for key in sorted(found)}
 
 
-def _sums(rows: Sequence[tuple[Key, Row]], names: Sequence[str]) -> Sums:
+def summed(rows: Sequence[tuple[Key, Row]], names: Sequence[str]) -> Sums:
     """Rows added within pictures; a column that a row does not name gets 0."""
     images = {name: i for i, name in enumerate(sorted({key[0] for key, _ in rows}))}
     items = {name: i for i, name in enumerate(sorted({key[1] for key, _ in rows}))}
@@ -50,7 +50,7 @@ def _sums(rows: Sequence[tuple[Key, Row]], names: Sequence[str]) -> Sums:
     return Sums.of_groups(columns, item_g, cluster_g, len(images))
 
 
-def _said(line: LogLine) -> Hashable:
+def said_of(line: LogLine) -> Hashable:
     """What an answer says, to compare answers by; only for lines whose outcome is "answer".
 
     Right answers all say the right one: an open question may have it in several wordings.
@@ -73,7 +73,7 @@ def paraphrases(lines: Iterable[LogLine]) -> tuple[Sums, list[Statistic]]:
     forms = {key: own for key, own in forms.items() if len(own) > 1}
     rows = [(key, _flips(own) | _agreeing(own)) for key, own in forms.items()]
     names = [*_FLIPS, "pairs", "pairs_answered", "agreeing", "agreeing_of", "replies", "right", "queries", "all_forms"]
-    answers = [Counter(_said(line) for line in own.values() if line.outcome == "answer") for own in forms.values()]
+    answers = [Counter(said_of(line) for line in own.values() if line.outcome == "answer") for own in forms.values()]
     truths: list[Counter[Hashable]] = [
         Counter(line.correct for line in own.values() if line.outcome == "answer") for own in forms.values()
     ]
@@ -90,7 +90,7 @@ def paraphrases(lines: Iterable[LogLine]) -> tuple[Sums, list[Statistic]]:
         rows = [(key, row | more) for (key, row), more in zip(rows, added, strict=True)]
         names += list(dict.fromkeys(column for row in added for column in row))
         statistics.append(statistic)
-    return _sums(rows, _with(names, statistics)), statistics
+    return summed(rows, _with(names, statistics)), statistics
 
 
 _FLIPS = ("flip", "right_to_wrong", "wrong_to_right", "wrong_to_wrong", "lost", "gained")
@@ -107,7 +107,7 @@ def _flips(own: Mapping[str, LogLine]) -> Row:
         answered = first.outcome == "answer", line.outcome == "answer"
         if answered == (True, True):
             row["pairs_answered"] += 1
-            if _said(first) != _said(line):
+            if said_of(first) != said_of(line):
                 row["flip"] += 1
                 row[f"{'right' if first.correct else 'wrong'}_to_{'right' if line.correct else 'wrong'}"] += 1
         elif answered[0] != answered[1]:
@@ -116,7 +116,7 @@ def _flips(own: Mapping[str, LogLine]) -> Row:
 
 
 def _agreeing(own: Mapping[str, LogLine]) -> Row:
-    counts = Counter(_said(line) for line in own.values() if line.outcome == "answer")
+    counts = Counter(said_of(line) for line in own.values() if line.outcome == "answer")
     number, right = counts.total(), sum(line.correct for line in own.values())
     row: Row = {"replies": len(own), "right": right, "queries": 1, "all_forms": right == len(own)}
     if number > 1:
@@ -194,7 +194,7 @@ def circular(lines: Iterable[LogLine], queries: Mapping[str, int] | None = None)
         ratio("all_right_strict", "items_strict", "items"),
         ratio("accuracy", "right", "replies"),
     ]
-    return _sums(rows, ["queries", "strict", "replies", "right", "items", "items_strict"]), statistics
+    return summed(rows, ["queries", "strict", "replies", "right", "items", "items_strict"]), statistics
 
 
 # --- other pictures
@@ -230,7 +230,7 @@ def evidence(lines: Iterable[LogLine], variant: str) -> tuple[Sums, list[Statist
         level = ("intact_right", "paired")
         statistics.append(Statistic("sensitivity", "difference", _sensitivity, "paired", "accuracy", level=level))
     names = ["replies", "right", "unseen", "gone", "named", "declined", "paired", "intact_right", "still"]
-    return _sums(rows, names), statistics
+    return summed(rows, names), statistics
 
 
 def _sensitivity(c: Columns) -> Floats:
@@ -264,4 +264,4 @@ def contradictions(lines: Iterable[LogLine], items: Iterable[Item]) -> tuple[Sum
                     backward and other.correct and not one.correct
                 )
         rows.append(((image, item, "", seed), row))
-    return _sums(rows, ["linked", "against"]), [ratio("contradiction_rate", "against", "linked")]
+    return summed(rows, ["linked", "against"]), [ratio("contradiction_rate", "against", "linked")]

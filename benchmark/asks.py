@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 from PIL import Image
 
+from benchmark.interventions.donors import Donor, Donors
+from benchmark.interventions.names import DONATED, FAMILY, Intervention
 from benchmark.prompts import Protocol
 from benchmark.records import CANNOT_SEE, Ask, Form, Item, ItemQuery
 from benchmark.transforms import TRANSFORMS, Pool
@@ -21,6 +23,7 @@ from slvr_data.images import PictureError, decoded
 
 if TYPE_CHECKING:
     from benchmark.folder import Bench
+    from benchmark.interventions.profiles import Profiles
 
 Family = Literal["circular", "paraphrase", "evidence"]
 FAMILIES: tuple[Family, ...] = get_args(Family)
@@ -53,6 +56,10 @@ class Plan:
     limit: int | None = None
     """So many items; they are drawn by a hash of their ids, so that a larger limit adds to a smaller one."""
     form: Form = "lettered"
+    changes: tuple[Intervention, ...] = ()
+    """What is done to the latents of a model that has any."""
+    profiles: Profiles | None = None
+    """Of the items' regions: what their semantic targets are made of."""
 
     def __post_init__(self) -> None:
         if self.seeds < 1 or (self.limit is not None and self.limit < 1):
@@ -98,6 +105,8 @@ class Asks:
         self.bench, self.plan = bench, plan
         self.items = limited(bench.items, plan.limit)
         self._pool = Pool(bench.items, lru_cache(8)(self._decoded))
+        self._changes = {change.variant: change for change in plan.changes}
+        self._donors = Donors(bench.items if DONATED & {change.name for change in plan.changes} else ())
         ids: set[str] = set()
         for slot in self.slots():
             if slot.ask_id in ids:
@@ -114,15 +123,18 @@ class Asks:
     def counts(self) -> dict[str, int]:
         """Asks by family ("plain" too), for the person who is about to pay for them."""
         found = Counter(family_of(slot.variant) for slot in self.slots())
-        return {family: found[family] for family in (PLAIN, *FAMILIES) if found[family]}
+        return {family: found[family] for family in (PLAIN, *FAMILIES, FAMILY) if found[family]}
 
     def left_out(self) -> dict[str, int]:
-        """Evidence transform -> queries of which it is not asked, because its outcome cannot be told there."""
-        if "evidence" not in self.plan.families:
+        """Evidence transform -> queries of which it is not asked, because its outcome cannot be told there; and change
+        of the latents -> queries that have no such latents: no other region, no box, no profile.
+        """
+        names = [*(TRANSFORMS if "evidence" in self.plan.families else ()), *self._changes]
+        if not names:
             return {}
         queries = sum(len(item.queries) for item in self.items)
         made = Counter(slot.variant for slot in self.slots() if slot.seed == 0)
-        return {name: queries - made[name] for name in TRANSFORMS if made[name] < queries}
+        return {name: queries - made[name] for name in names if made[name] < queries}
 
     def slots(self) -> Iterator[Slot]:
         """All asks without their pictures."""
@@ -153,7 +165,41 @@ class Asks:
     def ask(self, slot: Slot, picture: bytes) -> Ask:
         """A slot with its picture and its prompt."""
         prompt = self.plan.protocol.prompt(slot.question, slot.choices, slot.variant in TRANSFORMS)
-        return Ask(*slot, prompt, picture)
+        donor = self._donor(slot.item, slot.query, slot.variant)
+        return Ask(*slot, prompt, picture, None if donor is None else self._plain(*donor))
+
+    def plain(self, most: int) -> Iterator[Ask]:
+        """Every query of at most `most` items as it is asked plainly, once; the items are drawn by hash.
+
+        Raises:
+            RunError: a picture of the folder cannot be read.
+        """
+        for item in limited(self.items, most):
+            for query in item.queries:
+                yield self._plain(item, query)
+
+    def _plain(self, item: Item, query: ItemQuery) -> Ask:
+        put = self._put(item, query, PLAIN)
+        assert put is not None
+        return self.ask(
+            Slot(ask_id_of(item, query, PLAIN, 0), item, query, PLAIN, 0, *put), self._encoded(item.image_id)
+        )
+
+    def _donor(self, item: Item, query: ItemQuery, variant: str) -> Donor | None:
+        """The query whose latents a variant takes; None where it takes those of none, or there is none."""
+        change = self._changes.get(variant)
+        if change is None or change.name not in DONATED:
+            return None
+        return self._donors.of(item, query, "picture" if change.name == "picture" else "region")
+
+    def _changeable(self, item: Item, query: ItemQuery, change: Intervention) -> bool:
+        """Whether there are latents to put in the place of a query's own."""
+        if change.name in DONATED:
+            return self._donor(item, query, change.variant) is not None
+        if change.name != "targets":
+            return True
+        told = self.plan.profiles is not None and item.region_id in self.plan.profiles
+        return (item.bbox is not None or change.part == "semantic") and (told or change.part == "visual")
 
     def _variants(self, item: Item) -> Iterator[str]:
         """Names of variants that some query of the item may have."""
@@ -164,13 +210,18 @@ class Asks:
             yield from (f"paraphrase-{n}" for n in range(1, 1 + max(len(query.paraphrases) for query in item.queries)))
         if "evidence" in self.plan.families:
             yield from TRANSFORMS
+        yield from self._changes
 
     def _put(self, item: Item, query: ItemQuery, variant: str) -> tuple[str, tuple[str, ...]] | None:
         """The question and choices of a query in a variant; None where it has no such variant."""
         choices = query.choices if self.plan.form == "lettered" else ()
         kind, _, number = variant.partition("-")
+        if variant in self._changes:
+            return (query.question, choices) if self._changeable(item, query, self._changes[variant]) else None
         if variant in TRANSFORMS:
-            if TRANSFORMS[variant].expected(item, query) is None or (variant == "swapped" and len(self._pool) < 2):
+            if TRANSFORMS[variant].expected(item, query) is None:
+                return None
+            if variant == "swapped" and not self._pool.has_other(item):
                 return None
             return query.question, (*choices, CANNOT_SEE) if choices else ()
         if kind == "rotation":

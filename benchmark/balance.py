@@ -87,7 +87,7 @@ def balanced(candidates: Sequence[Candidate], open_queries: Mapping[str, int], s
         small = {item for item in alive if sizes[item] < LEAST_QUERIES}
         if not small:
             break
-        alive -= small
+        alive -= _given_up([c for c in left if c.query_id not in kept and c.item_id in small], left, seed) or small
     answers: dict[tuple[str, str], set[str]] = defaultdict(set)
     for candidate in candidates:
         answers[candidate.facet, candidate.template].add(candidate.answer)
@@ -98,6 +98,27 @@ def balanced(candidates: Sequence[Candidate], open_queries: Mapping[str, int], s
             result.dropped[candidate.query_id] = "one-answer" if alone else partner
     result.blocks = blocks
     return result
+
+
+def _given_up(alone: Sequence[Candidate], left: Sequence[Candidate], seed: int) -> set[str]:
+    """Items to give up in place of those that hold the queries `alone`, which found no partners.
+
+    An item all of whose queries have the answer of some query that is alone, each of another one, frees as many places
+    as it has queries: those alone find partners then, and one item is lost for two or more. Without this the last two
+    that are alone take two items with them, whose other queries leave two others alone, until next to nothing is left.
+    Empty where there is no such item.
+    """
+    surplus = Counter((c.facet, c.template, c.answer) for c in alone)
+    own: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
+    for c in left:
+        own[c.item_id].append((c.facet, c.template, c.answer))
+    found: set[str] = set()
+    for item in sorted(own, key=lambda item: _rank(seed, f"given-up:{item}")):
+        taken = Counter(own[item])
+        if len(own[item]) >= LEAST_QUERIES and taken <= surplus:
+            surplus -= taken
+            found.add(item)
+    return found
 
 
 def evened(

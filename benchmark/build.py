@@ -22,6 +22,9 @@ from slvr_data.schema import SPLITS, Split
 from slvr_data.shards import files_of
 
 Wanted = Literal["train", "validation", "test", "all"]
+TAUGHT_ENOUGH = 800
+"""Queries that an answerer without sight has to learn from before its silence says much. Of 600 made-up yes/no
+questions that are 25 points over chance unseen, one that learnt from 200 others found nothing; from 1,000 all."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,8 @@ class BuildReport:
     dropped: dict[str, int]
     """Reason -> queries."""
     templates: list[TemplateTest]
+    taught: int
+    """Queries of other pictures that an answerer without sight has learnt from; of several answerers, the least."""
 
     def lines(self) -> Iterator[str]:
         """For people."""
@@ -54,6 +59,11 @@ class BuildReport:
                     f"refused {test.facet} {test.template!r}: unseen {test.accuracy:.1%} of {test.queries:,} right, "
                     f"chance {test.chance:.1%}, p {test.p:.2g}"
                 )
+        if self.taught < TAUGHT_ENOUGH:
+            yield (
+                f"what can be answered unseen is known badly: only {self.taught:,} queries of other pictures teach it "
+                f"({TAUGHT_ENOUGH:,} and more are wanted); give a larger set, or other pictures with --training"
+            )
 
 
 def build(
@@ -93,7 +103,7 @@ def build(
     drawn, tests = _drawn(groups, seed, learning)
     items = drawn.items()
     if not items:
-        raise UsageError(f"no group of the split {split!r} of {source} has two queries left: give a larger set")
+        raise UsageError(_nothing_left(source, split, drawn))
     report = _Accounts.of(drawn, items)
     made: dict[str, Any] = {
         "made": {**whence, "learnt": learning.origin},
@@ -102,7 +112,8 @@ def build(
     made["templates"] = [test.tree() for test in tests]
     say(f"writing {len(items):,} items")
     bench = write_bench(out, name, items, _encoded(source), made, learning.taught())
-    return BuildReport(bench, report.accounts, report.facets, report.dropped, tests)
+    taught = min(part.queries for part in learning.statistics.parts)
+    return BuildReport(bench, report.accounts, report.facets, report.dropped, tests, taught)
 
 
 def _identity(manifest: Manifest) -> str:
@@ -118,6 +129,15 @@ def _nothing(source: Path, manifest: Manifest, split: str) -> str:
     return (
         f"the split {split!r} of {source} has no groups ({counts}): give --split all for a set made for testing only, "
         "another --split, or a larger set"
+    )
+
+
+def _nothing_left(source: Path, split: str, drawn: Drawn) -> str:
+    reasons = Counter(drawn.dropped.values())
+    told = "; ".join(f"{number:,}: {REASONS[reason]}" for reason, number in reasons.most_common())
+    return (
+        f"no group of the split {split!r} of {source} has two queries left ({told}): give a larger set, "
+        "whose questions share their forms"
     )
 
 

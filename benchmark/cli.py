@@ -19,6 +19,7 @@ app = typer.Typer(
 
 app.command()(items.build)
 app.command("import")(items.import_)
+app.command()(items.edited)
 app.command()(items.review)
 app.command()(asking.run)
 app.command()(reading.compare)

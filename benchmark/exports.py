@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmark.comparison import Difference
@@ -15,7 +15,7 @@ from benchmark.wording import between, kind_of, word_of, written
 
 HEADLINE = ("accuracy", "over_chance", "both", "all_right", "p_q2_given_q1", "lift", "phi", "unparsed")
 """Columns of a table for a paper."""
-COLUMNS = ("run", "model", "score", "value", "low", "high", "items", "clusters", "method", "withheld")
+COLUMNS = ("run", "model", "score", "value", "low", "high", "items", "clusters", "left_out", "method", "withheld")
 """Of the CSV file."""
 
 
@@ -38,14 +38,14 @@ def as_json(runs: Sequence[Run], scores: Sequence[Scores], compared: Sequence[Di
 
 
 def as_csv(runs: Sequence[Run], scores: Sequence[Scores]) -> str:
-    """A line per run and score; empty where there is no number."""
+    """A line per run and score; empty where there is no number. `left_out`: see `Estimate.n_left_out`."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(COLUMNS)
     for run, own in zip(runs, scores, strict=True):
         for name, estimate in own.items():
             row = _plain(estimate)
-            values = [row[key] for key in ("value", "low", "high", "items", "clusters", "method", "withheld")]
+            values = [row[key] for key in COLUMNS[3:]]
             writer.writerow([run.name, run.header.model, name, *("" if value is None else value for value in values)])
     return out.getvalue()
 
@@ -59,7 +59,7 @@ def as_markdown(runs: Sequence[Run], scores: Sequence[Scores]) -> str:
     ]
     for run, own in zip(runs, scores, strict=True):
         lines.append(f"| {_markdown(run.name)} | " + " | ".join(_cell(name, own.get(name)) for name in names) + " |")
-    return "\n".join([*lines, "", _caption(runs, scores), ""])
+    return "\n".join([*lines, "", _caption(runs, scores, _markdown), ""])
 
 
 def as_latex(runs: Sequence[Run], scores: Sequence[Scores]) -> str:
@@ -71,7 +71,7 @@ def as_latex(runs: Sequence[Run], scores: Sequence[Scores]) -> str:
         cells = [_latex_cell(name, own.get(name)) for name in names]
         body.append(" & ".join([_latex(run.name), *cells]) + r" \\")
     lines = [r"\begin{tabular}{l" + "r" * len(names) + "}", r"\toprule", head + r" \\", r"\midrule", *body]
-    return "\n".join(["% " + _caption(runs, scores), *lines, r"\bottomrule", r"\end{tabular}", ""])
+    return "\n".join(["% " + _caption(runs, scores, _latex), *lines, r"\bottomrule", r"\end{tabular}", ""])
 
 
 def leaderboard_row(run: Run, scores: Scores) -> str:
@@ -91,7 +91,7 @@ def leaderboard_row(run: Run, scores: Scores) -> str:
     for name in HEADLINE:
         if name in scores:
             plain = _plain(scores[name])
-            row[name] = {key: plain[key] for key in ("value", "low", "high", "items", "clusters")}
+            row[name] = {key: plain[key] for key in ("value", "low", "high", "items", "clusters", "left_out")}
     return json.dumps(row, ensure_ascii=False, allow_nan=False)
 
 
@@ -102,6 +102,7 @@ def _plain(estimate: Estimate) -> dict[str, Any]:
         "high": estimate.high,
         "items": estimate.n_items,
         "clusters": estimate.n_clusters,
+        "left_out": estimate.n_left_out,
         "method": estimate.method,
         "withheld": estimate.withheld,
     }
@@ -132,15 +133,19 @@ def _mathematics(text: str) -> str:
     return text.replace("−", "-").replace("–", r"\text{--}")
 
 
-def _caption(runs: Sequence[Run], scores: Sequence[Scores]) -> str:
+def _caption(runs: Sequence[Run], scores: Sequence[Scores], plain: Callable[[str], str]) -> str:
+    """What a table is over; names of runs are made `plain`."""
     header = runs[0].header
     over = next(
         (f"{e.n_items:,} regions of {e.n_clusters:,} pictures" for s in scores for e in s.values()), "no regions"
     )
-    return (
+    said = (
         f"{header.data} (revision {header.data_revision[:12]}), {over}; protocol {header.protocol}, extraction "
         f"{header.extraction}; percent with 95 % intervals over pictures; phi from -1 to 1."
     )
+    most = [max((estimate.n_left_out for estimate in own.values()), default=0) for own in scores]
+    left = [f"{number:,} of {plain(run.name)}" for run, number in zip(runs, most, strict=True) if number]
+    return said + (f" Scores of regions leave out those with missing replies: {', '.join(left)}." if left else "")
 
 
 def _markdown(text: str) -> str:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import signal
+import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from benchmark.extract import VERSION as EXTRACTION
 from benchmark.extract import open_answer
@@ -30,6 +32,7 @@ from slvr_data.requests.ledger import Ledger
 from slvr_data.requests.messages import Message, Refusal, Request, Sampling
 from slvr_data.requests.store import RequestStore
 
+T = TypeVar("T")
 Verdict = Literal["yes", "no", "unknown"]
 VERDICTS: tuple[Verdict, ...] = ("yes", "no", "unknown")
 
@@ -202,6 +205,7 @@ def judge_lines(
     Raises:
         UnfinishedError: calls are open: the same command takes them up.
         ServerError, UsageError: see `opened_judge`.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; what was judged is kept in `folder`.
     """
     open_lines = [place for place, line in enumerate(lines) if undecided(line)]
     if not open_lines:
@@ -215,9 +219,37 @@ def judge_lines(
             raise next((error for error in failed if not isinstance(error, UnfinishedError)), failed[0])
         return [judged for judged in results if isinstance(judged, Judged)], judge.tally
 
-    verdicts, tally = asyncio.run(work())
+    verdicts, tally = asyncio.run(_stoppable(work()))
     judged = dict(zip(open_lines, verdicts, strict=True))
     return [_with(line, judged.get(place)) for place, line in enumerate(lines)], tally
+
+
+async def _stoppable(work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, which SIGTERM ends as asyncio has Ctrl-C end it: cancelled where it waits.
+
+    A handler that raises would leave the loop in the middle of a turn. Outside of the main thread no signal comes.
+    """
+    task = asyncio.ensure_future(work)
+    if threading.current_thread() is not threading.main_thread():
+        return await task
+    loop, before = asyncio.get_running_loop(), signal.getsignal(signal.SIGTERM)
+    stopped = False
+
+    def stop() -> None:
+        nonlocal stopped
+        stopped = True
+        task.cancel()
+
+    loop.add_signal_handler(signal.SIGTERM, stop)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if stopped:
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+        signal.signal(signal.SIGTERM, before)
 
 
 def undecided(line: LogLine) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from benchmark.asks import chance_of, expected_of
 from benchmark.extract import extracted, open_answer
+from benchmark.interventions.donors import Donor
 from benchmark.records import CANNOT_SEE, Ask, LogLine, Outcome, Reply
 from benchmark.transforms import TRANSFORMS
 
@@ -20,6 +21,7 @@ def line_of(ask: Ask, reply: Reply) -> LogLine:
     expected = expected_of(ask.item, ask.query, ask.variant)
     right = CANNOT_SEE if expected is None else expected
     outcome, answer, correct = _judged(ask, reply, right)
+    donor = None if ask.donor is None else Donor(ask.donor.item, ask.donor.query)
     text = None if reply.text is None else whole_characters(reply.text)
     return LogLine(
         ask_id=ask.ask_id,
@@ -44,6 +46,8 @@ def line_of(ask: Ask, reply: Reply) -> LogLine:
         prompt_tokens=reply.prompt_tokens,
         reply_tokens=reply.reply_tokens,
         seconds=reply.seconds,
+        donor=None if donor is None else f"{donor.item.item_id}/{donor.query.query_id}",
+        donor_answer=None if donor is None else donor.answer_to(ask.query),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
+from benchmark.interventions.names import MEANINGS
 from benchmark.opened import open_runs, runs_below
 from benchmark.panels import EXPECTED
 from benchmark.wording import plural
@@ -26,6 +27,9 @@ def kinds() -> str:
     lines += [f"  {name:<12}{meaning}" for name, meaning in _VARIANTS.items()]
     lines += ["", "pictures of the variant evidence"]
     lines += [f"  {name:<12}{meaning}" for name, meaning in EXPECTED.items()]
+    lines += ["", "latents of an SLVR model (--interventions)"]
+    lines += [f"  {name:<12}{meaning}" for name, meaning in MEANINGS.items()]
+    lines += [f"  {'slots:0..2K':<12}that many visual slots, K being the model's own number"]
     lines += ["", "protocols (--protocol)"]
     for protocol in PROTOCOLS.values():
         default = " (default)" if protocol.name == DEFAULT_PROTOCOL else ""

@@ -86,7 +86,7 @@ class Ask:
     query: ItemQuery
     variant: str
     """"plain"; "rotation-1", ...; "paraphrase-1", ...; "intact", "masked", "blurred", "cropped-out", "only-region",
-    "swapped", "blank"."""
+    "swapped", "blank"; "latents-zeroed", "latents-noise-visual", ... (`benchmark.interventions.names`)."""
     seed: int
     question: str
     """The words asked: the query's, or a paraphrase."""
@@ -96,6 +96,8 @@ class Ask:
     """The whole text that the model is sent, question, choices and instruction."""
     picture: bytes = field(repr=False)
     """The encoded picture, as the variant changed it."""
+    donor: Ask | None = field(default=None, repr=False)
+    """The plain ask whose latents are put in the place of this one's, where the variant takes those of another."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,10 @@ class LogLine(Record):
     prompt_tokens: int | None = None
     reply_tokens: int | None = None
     seconds: float | None = None
+    donor: str | None = None
+    """Where the latents of another query were fed: its item and its id, joined by "/"."""
+    donor_answer: str | None = None
+    """What that query's answer would be here, where it is another one and this query could have it."""
 
 
 class Header(BaseModel):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from benchmark import exports, panels
 from benchmark.compare import compared, tests_of, verdict
 from benchmark.comparison import Difference
+from benchmark.interventions.panel import latent_panels
 from benchmark.opened import Run, bench_of, open_runs
 from benchmark.pages.strips import Axis, fitting_axis, strip
 from benchmark.pages.view import Page, Pair, PairRow, render_page
@@ -136,6 +137,7 @@ def page_of(gathered: Gathered, most: int, command: str) -> Page:
         stamps=panels.stamps([run.header for run in runs]),
         command=command,
         facet_filter=samples.facets,
+        latents=latent_panels(runs, scores),
     )
 
 

@@ -9,15 +9,17 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from benchmark.asks import Asks, Plan
+from benchmark.asks import Asks, Plan, family_of
 from benchmark.extract import VERSION
+from benchmark.interventions.measured import FILE, measure
+from benchmark.interventions.names import FAMILY, SURVEYED, Wanted, resolved
 from benchmark.lines import line_of
-from benchmark.models.base import Model, ModelOptions, open_model
+from benchmark.models.base import LatentModel, Model, ModelOptions, open_model
 from benchmark.progress import Progress
 from benchmark.records import Ask, Header, Outcome, Reply
 from benchmark.runlog import LOG, WORK, LogWriter, open_log
@@ -53,6 +55,7 @@ def run_bench(
     options: ModelOptions,
     out: Path,
     say: Callable[[str], None] = lambda text: None,
+    interventions: Sequence[Wanted] = (),
 ) -> Ran:
     """Ask a model everything in a plan that the log in `out` has no line for.
 
@@ -63,21 +66,33 @@ def run_bench(
         options: how the model is run; what follows from bench, plan and `out` is filled in here.
         out: the run's folder; the log is `out/run.jsonl`.
         say: is told what is about to be asked.
+        interventions: what is done to the latents of the model, beside what the plan asks; what these latents are
+            like is then written to `out/latents.json`.
 
     Raises:
-        UsageError: nothing is there to ask, the specification is wrong, or `out` holds another run.
+        UsageError: nothing is there to ask, the specification is wrong, the model has no latents to change, or `out`
+            holds another run.
         UnfinishedError: asks are left, and the same command goes on with them (exit code 3).
         RunError: the run could not go on; the log keeps what came before.
     """
     asks = Asks(bench, plan)
     if not len(asks):
         raise UsageError(f"{bench.name} has no items that could be asked")
+    if interventions and not spec.startswith("slvr:"):
+        raise UsageError(f"--interventions: {spec} has no latents; they are for slvr:tiny and slvr:PATH")
     filled = replace(
         options, bench=bench, work=out / WORK, prompt_version=plan.protocol.version, seeds=plan.seeds, say=say
     )
     model = open_model(spec, filled)
+    latents = cast(LatentModel, model) if interventions else None
+    if latents is not None:
+        changes = resolved(interventions, latents.latent_shape(), plan.profiles is not None)
+        asks = Asks(bench, replace(plan, changes=changes))
     with open_log(out, header_of(bench, model, asks, options)) as log:
         _announce(asks, log, say)
+        if latents is not None and (len(log.done) < len(asks) or not (out / FILE).is_file()):
+            say("reading what the model writes into its latents")
+            say(f"latents: {measure(latents, asks, out)}")
         with Progress(len(asks), len(log.done)) as progress:
             written = ask_all(model, asks.asks(log.done), log, progress.count)
         asked, reused = progress.asked, len(log.done)
@@ -91,10 +106,13 @@ def run_bench(
 def header_of(bench: Bench, model: Model, asks: Asks, options: ModelOptions) -> Header:
     """What the log begins with."""
     plan = asks.plan
+    details = model.details()
+    if any(change.name == "mean" for change in plan.changes):
+        details |= {"mean_latent_of_items": min(len(asks.items), SURVEYED)}
     sampling = {"temperature": options.temperature, "top_p": options.top_p} if options.temperature > 0 else {}
     return Header(
         model=model.name,
-        model_details=model.details(),
+        model_details=details,
         data=bench.name,
         data_revision=bench.revision,
         items=len(asks.items),
@@ -103,7 +121,7 @@ def header_of(bench: Bench, model: Model, asks: Asks, options: ModelOptions) -> 
         protocol=plan.protocol.name,
         prompt_sha256=plan.protocol.sha256,
         extraction=VERSION,
-        variants=list(plan.families),
+        variants=[*plan.families, *(change.variant for change in plan.changes)],
         seeds=list(range(plan.seeds)),
         max_pixels=options.max_pixels,
         max_new_tokens=options.max_new_tokens,
@@ -114,9 +132,13 @@ def header_of(bench: Bench, model: Model, asks: Asks, options: ModelOptions) -> 
 def _announce(asks: Asks, log: LogWriter, say: Callable[[str], None]) -> None:
     parts = ", ".join(f"{number:,} {family}" for family, number in asks.counts().items())
     say(f"{len(asks):,} asks about {len(asks.items):,} items: {parts}")
-    if out := asks.left_out():
-        say("not asked, because the right answer cannot be told there: " +
-            ", ".join(f"{number:,} of {name}" for name, number in out.items()))  # fmt: skip
+    left_out = asks.left_out()
+    for why, latents in (("the right answer cannot be told there", False), ("there are no such latents", True)):
+        parts = ", ".join(
+            f"{number:,} of {name}" for name, number in left_out.items() if (family_of(name) == FAMILY) == latents
+        )
+        if parts:
+            say(f"not asked, because {why}: {parts}")
     if log.damaged:
         say(f"{log.damaged:,} damaged lines of {log.path} are passed over, what they held is asked again")
     if log.done:

@@ -1,7 +1,8 @@
 """All scores of a run with their intervals, as one flat mapping from names to estimates.
 
 Names are parts joined by "/": "accuracy", "position/q1/accuracy", "facet/color/over_chance",
-"paraphrase/flip_rate", "circular/circular_strict", "evidence/masked/hallucination_rate", "contradiction_rate".
+"paraphrase/flip_rate", "circular/circular_strict", "evidence/masked/hallucination_rate", "contradiction_rate",
+"latents/zeroed/changed".
 docs/statistics.md has every formula.
 """
 
@@ -14,6 +15,8 @@ from pydantic import Field
 
 from benchmark import agreement, metrics
 from benchmark.coverage import why_withheld
+from benchmark.interventions.edits import edits, twins_in
+from benchmark.interventions.effects import effects, interventions_in
 from benchmark.metrics import Statistic, divided
 from benchmark.records import Item, LogLine, Record
 from benchmark.stats import DRAWS, Resampled
@@ -96,6 +99,10 @@ def _families(log: Sequence[LogLine], items: Iterable[Item] | None) -> Iterator[
     for variant in TRANSFORMS:
         if variant in variants:
             yield _named(f"evidence/{variant}/", *agreement.evidence(log, variant))
+    if twins_in(log):
+        yield _named("", *edits(log))
+    if interventions_in(log):
+        yield effects(log)
 
 
 def _named(prefix: str, sums: Sums, statistics: Sequence[Statistic]) -> tuple[Sums, dict[str, Statistic]]:

@@ -96,6 +96,32 @@ _GROUPS = (
         "points",
     ),
     _Group(
+        "changed",
+        "Answers changed by other latents",
+        "The same queries with latents replaced: share answered otherwise. Latents that are not read leave this at 0.",
+        ("latents/*/changed",),
+    ),
+    _Group(
+        "latents-lost",
+        "Accuracy lost with other latents",
+        "Accuracy with the model's own latents less accuracy with these, on the same queries, in points.",
+        ("latents/*/accuracy_lost",),
+        "points",
+    ),
+    _Group(
+        "follows",
+        "Answers that follow the donor",
+        "Where the latents are those of another query whose answer is another one of the choices: share naming it.",
+        ("latents/*/follows", "latents/*/followed_plainly"),
+        folded=True,
+    ),
+    _Group(
+        "edits",
+        "Edited scenes",
+        "The colour of one thing is changed. In percent of scenes, with 95 % intervals over scenes.",
+        ("edit_*",),
+    ),
+    _Group(
         "silent",
         "Replies without an answer",
         "Counted apart from wrong answers, and never guessed at. In percent of all queries.",

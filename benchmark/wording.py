@@ -62,6 +62,15 @@ _WORDS = {
     "hallucination_rate": Word("Hallucination", "Share that name an answer although the evidence is gone."),
     "declined": Word("Declined", "Share that decline to answer where the evidence is gone."),
     "sensitivity": Word("Sensitivity", "Drop from the intact picture to the changed one, in points."),
+    "changed": Word("Answers changed", "Share of queries answered otherwise with these latents."),
+    "edit_changed": Word("Changed with the thing", "Share of scenes answered otherwise when the thing's colour is."),
+    "edit_followed": Word("Followed the edit", "Share right before and after the edit, of those right before."),
+    "edit_stayed": Word("Stayed", "Share of scenes answered alike when another thing is edited."),
+    "edit_place_stayed": Word("Place stayed", "Share of scenes whose place is told alike when the colour is edited."),
+    "accuracy_lost": Word("Accuracy lost", "Accuracy with the model's own latents less that with these, in points."),
+    "text_changed": Word("Words changed", "Share of replies that differ in any word: a guard that latents were fed."),
+    "follows": Word("Follows the donor", "Share naming the donor's answer, where that is another one of the choices."),
+    "followed_plainly": Word("Donor's answer anyway", "The same share with the model's own latents."),
 }
 
 
@@ -83,7 +92,9 @@ def kind_of(name: str) -> Literal["share", "points", "coefficient"]:
     return "points" if name.rsplit("/", 1)[-1] in _DIFFERENCES else "share"
 
 
-_DIFFERENCES = frozenset({"over_chance", "all_right_over_chance", "lift", "lift_of_all", "sensitivity"})
+_DIFFERENCES = frozenset({
+    "over_chance", "all_right_over_chance", "lift", "lift_of_all", "sensitivity", "accuracy_lost",
+})  # fmt: skip
 
 
 def titled(name: str) -> tuple[str, str]:

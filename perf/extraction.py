@@ -104,6 +104,8 @@ def main() -> None:
 def _print_contact(first: dict[str, Any]) -> None:
     """One first contact: all, those with choices, and the open ones."""
     for name, part in (("all", first), ("with choices", first["lettered"]), ("open", first["open"])):
+        if not part["replies"]:
+            continue
         low, high = wilson(part["right"], part["replies"])
         print(f"first contact, rules {first['rules_version']}, {first['file']}, {name}: {part['right']} of "
               f"{part['replies']} right, {part['right'] / part['replies']:.1%} (95 %: {low:.1%} to {high:.1%}); "

@@ -68,13 +68,60 @@ def chat(
         print(f"written: {page}")
 
 
-def _need_torch() -> None:
+Config = Annotated[str, typer.Option("--config", help="A shipped configuration (slvr-train configs), or a YAML file.")]
+Assignments = Annotated[list[str] | None, typer.Option("--set", help="key=value, for example training.rows=4.")]
+
+
+@app.command()
+def sft(
+    config: Config,
+    assignments: Assignments = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last whole checkpoint.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it takes: nothing is loaded.")] = False,
+) -> None:
+    """Stage 1: teach a model latents and answers from an SLV-Set. On several GPUs: torchrun -m slvr_model.sft."""
+    from slvr_model.sft.settings import load_config
+
+    if dry_run:
+        _need_torch()
+        from slvr_model.sft.dry import told
+
+        print(told(load_config(config, assignments or [])))
+        return
+    settings = load_config(config, assignments or [])
+    _need_torch("accelerate")
+    from slvr_model.sft.run import train_sft
+
+    train_sft(settings, resume)
+
+
+@app.command()
+def configs() -> None:
+    """List the configurations that ship."""
+    from slvr_model.sft.settings import shipped
+
+    for name, purpose in shipped().items():
+        print(f"{name:12} {purpose}")
+
+
+@app.command()
+def show(
+    config: Annotated[str, typer.Argument(help="A shipped configuration, or a YAML file.")],
+    assignments: Assignments = None,
+) -> None:
+    """Print a configuration with every setting and what it means, as a file to start from."""
+    from slvr_model.sft.settings import as_yaml, load_config
+
+    print(as_yaml(load_config(config, assignments or []), explained=True), end="")
+
+
+def _need_torch(*more: str) -> None:
     """Say what to install where it is missing.
 
     Raises:
-        UsageError: torch or transformers is missing.
+        UsageError: torch, transformers or one of `more` is missing.
     """
-    missing = [name for name in ("torch", "transformers") if importlib.util.find_spec(name) is None]
+    missing = [name for name in ("torch", "transformers", *more) if importlib.util.find_spec(name) is None]
     if missing:
         raise UsageError(f"{' and '.join(missing)} is missing: pip install 'slvr[train]'")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -86,6 +133,6 @@ def main() -> None:
     commandline.run(
         "slvr-train",
         app,
-        stopped="stopped; run the same command again to go on from the last state that was kept",
-        memory="out of memory: fewer --lessons, or fewer pictures per step",
+        stopped="stopped; run the same command again (sft: with --resume) to go on from the last state that was kept",
+        memory="out of memory: fewer --lessons (tiny), fewer training.rows (sft), or fewer pictures per step",
     )

@@ -21,6 +21,8 @@ import pyarrow.parquet as pq
 import yaml
 from PIL import Image, ImageDraw
 
+from tests import forks
+
 T = TypeVar("T")
 BIN = Path(sys.executable).parent
 COMMAND = str(BIN / "slvr-data")
@@ -127,10 +129,12 @@ def environment(**more: str) -> dict[str, str]:
 def run(
     *arguments: object, code: int | None = 0, cwd: Path | None = None, **more: str
 ) -> subprocess.CompletedProcess[str]:
-    """`slvr-data` with `arguments`, to its end; `code` is the exit code it must have."""
-    done = subprocess.run(
-        [COMMAND, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, env=environment(**more), timeout=600
-    )
+    """`slvr-data` with `arguments`, to its end, a fork where that will do; `code` is the exit code it must have."""
+    words, env = [str(argument) for argument in arguments], environment(**more)
+    if forks.suits(env):
+        done = forks.run(COMMAND, words, env, cwd, 600)
+    else:
+        done = subprocess.run([COMMAND, *words], capture_output=True, text=True, cwd=cwd, env=env, timeout=600)
     assert "Traceback" not in done.stderr, done.stderr
     assert code is None or done.returncode == code, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done

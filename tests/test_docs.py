@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import re
-import subprocess
-import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -47,9 +47,12 @@ COMMANDS = {
 """Command -> those of its commands that the README must name."""
 
 
-def helped(*arguments: str) -> str:
-    command = Path(sys.executable).parent / arguments[0]
-    return subprocess.run([command, *arguments[1:], "--help"], capture_output=True, text=True, check=True).stdout
+@cache
+def helped(command: str, *arguments: str) -> str:
+    app = importlib.import_module({"slvr-data": "pipelines.cli", "slvr-bench": "benchmark.cli"}[command]).app
+    shown = CliRunner().invoke(app, [*arguments, "--help"], prog_name=command)
+    assert shown.exit_code == 0, shown.output
+    return shown.output
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/benchmark.md"])

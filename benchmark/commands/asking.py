@@ -45,6 +45,18 @@ def run(
         Literal["on", "off", "zero", "noise", "swapped"],
         typer.Option(help="What an SLVR model's latent slots are fed."),
     ] = "on",
+    interventions: Annotated[
+        str,
+        typer.Option(
+            metavar="LIST",
+            help="Ask again with an SLVR model's latents replaced: zeroed, noise, mean, picture, region, targets (each "
+            "also as NAME:visual, NAME:semantic), slots:0..2K.",
+        ),
+    ] = "",
+    profiles: Annotated[
+        Path | None,
+        typer.Option(metavar="SLV_SET_DIR", help="With --interventions: the published set that the items are of."),
+    ] = None,
     api_key_env: Annotated[
         str, typer.Option("--api-key-env", metavar="NAME", help="Environment variable with a server's key.")
     ] = "OPENAI_API_KEY",
@@ -65,8 +77,12 @@ def run(
     ] = None,
 ) -> None:
     """Ask a model. The number of calls is printed before the first; the same command goes on after a stop."""
+    from dataclasses import replace
+
     from benchmark.asks import Plan, families_of
     from benchmark.folder import open_bench
+    from benchmark.interventions.names import wanted_of
+    from benchmark.interventions.profiles import open_profiles
     from benchmark.models.base import ModelOptions
     from benchmark.opened import place_of
     from benchmark.prompts import protocol_of
@@ -75,16 +91,19 @@ def run(
 
     if judge is not None and form != "open":
         raise UsageError("--judge: lettered choices are read by rules alone; ask with --form open")
-    plan = Plan(protocol_of(protocol), families_of(variants), seeds, limit, form)
+    plan, changes = Plan(protocol_of(protocol), families_of(variants), seeds, limit, form), wanted_of(interventions)
+    if profiles is not None and not changes:
+        raise UsageError("--profiles tells what latents should be: give it with --interventions")
+    bench = open_bench(data)
+    known = None if profiles is None else open_profiles(profiles, (item.region_id for item in bench.items))
     options = ModelOptions(
         max_new_tokens=max_new_tokens, max_pixels=max_pixels, temperature=temperature, top_p=top_p,
         batch_size=batch_size, device=device, dtype=dtype, revision=revision, latents=latents,
         api_key_env=api_key_env, concurrency=concurrency, timeout=timeout,
-        patience=patience, transport_retries=transport_retries, scratch=scratch,
+        patience=patience, transport_retries=transport_retries, scratch=scratch, profiles=known,
     )  # fmt: skip
-    bench = open_bench(data)
     folder = out or place_of(data, model)
-    ran = run_bench(bench, model, plan, options, folder, _say)
+    ran = run_bench(bench, model, replace(plan, profiles=known), options, folder, _say, changes)
     typer.echo(f"{ran.asks:,} replies, {ran.reused:,} of them from before: {ran.log}")
     if judge is not None:
         from benchmark.judged import judge_run

@@ -51,6 +51,18 @@ def import_(
         typer.echo(line)
 
 
+def edited(
+    out: Out,
+    scenes: Annotated[int, typer.Option(min=1, metavar="N", help="How many.")] = 200,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of the drawn world.")] = 0,
+) -> None:
+    """Draw scenes with twins in which one thing has another colour: does the answer follow, and else stay?"""
+    from benchmark.interventions.edited import write_edited
+
+    bench = write_edited(out, scenes, seed)
+    typer.echo(f"{len(bench.items):,} items of {scenes:,} scenes, revision {bench.revision[:12]}")
+
+
 def review(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A benchmark folder.")],
     html: Annotated[

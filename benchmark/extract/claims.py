@@ -27,6 +27,7 @@ _FILL = (
     r"(?:[\s:(\[{,=\"'–—>-]|\b(?:the|a|an|option|choice|letter|answer|clearly|definitely|probably|most|likely|"
     r"therefore|thus|then|indeed|simply|just|actually|number|be|given by|as follows|certainly|also|that|it is|"
     r"either|to be|"
+    r"opci[oó]n|opzione|opção|letra|lettre|l'option|buchstabe|"
     r"option is|choice is|obviously|maybe|perhaps|still|now|la|le|el|il|die|der|das)\b){0,8}?"
 )
 _JOIN = r"(?:(?: ?,)? ?(?:\b(?:and/or|and|or|und|oder|et|ou|y|o|maybe|possibly)\b|[/&+|]|或|和|または) ?)"
@@ -41,6 +42,10 @@ def _listed(sign: str) -> str:
     return rf"({sign}[)\]]?(?:{more}[)\]]?){{0,8}})"
 
 
+_NOUN_BEGINS = (
+    r"(?:(?<!\w)|(?<=所以)|(?<=因此)|(?<=故)|(?<=那么)|(?<=最终)|(?<=本题)|(?<=题的)|(?<=我的)|"
+    r"(?<=最终的)|(?<=则)|(?<=认为)|(?<=觉得))"
+)
 _NOUN = (
     r"(?:answers?|asnwer|anwser|awnser|asnwr|choice|option|selection|selected option|response|pick|guess|"
     r"conclusion|result|solution|"
@@ -97,17 +102,22 @@ _LEADS = (
     r"it is|it's|it must be|it should be|"
     r"it has to be|it would be|must be|should be|has to be|thus|therefore|hence|so|→|⇒|=>|->|>|i\.e\.|namely|"
     r"as in|:|—|–|所以|因此|故|"
+    r"而是|而应是|而應是|(?<=,)是|\bsino|\bsondern|\bmais|(?<=, )(?:c'est|es ist|es|è|é)|"
     r"the (?:one|thing) is|what (?:fits|matches) is)"
+)
+_REFINES = (
+    r"\b(?:more (?:precisely|exactly|specifically|accurately)|to be (?:more )?(?:precise|exact|specific|accurate))\b"
 )
 _RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (name, re.compile(pattern, re.M))
     for name, pattern in (
-        ("named", rf"(?<!\w){_NOUN}{_ASIDE}[\s\"']*[)\]]?\s*{_COPULA}{_FILL}{_listed(SIGN)}"),
+        ("named", rf"{_NOUN_BEGINS}{_NOUN}{_ASIDE}[\s\"']*[)\]]?\s*{_COPULA}{_FILL}{_listed(SIGN)}"),
         ("chosen", rf"(?<![a-z]){_CHOSEN}{_FILL}{_listed(SIGN)}"),
         ("approved", rf"{_listed(SIGN)}\s*(?:[(\[]\s*{SIGN}\s*[)\]]\s*)?{_APPROVED}"),
         ("possible", rf"{_listed(SIGN)}\s*(?:[(\[]\s*{SIGN}\s*[)\]]\s*)?{_POSSIBLE}"),
+        ("refined", rf"{_REFINES}[\s,:]*{_FILL}{_listed(SIGN)}{_LIST_END}"),
         ("fitting", rf"(?:option|choice|answer)\s*[(\[]?({LETTER_SIGN})[)\]]?\s+{_FITTING}{_FITS}\b"),
-        ("concluded", rf"(?<![a-z]){_LEADS}{_FILL}{_listed(LETTER_SIGN)}(?=[\s.!)\]]*(?:$|\n|[.!]\s))"),
+        ("concluded", rf"(?<![a-z]){_LEADS}{_FILL}{_listed(LETTER_SIGN)}(?=[\s.!。)\]]*(?:$|\n|[.!]\s))"),
         ("bracketed", rf"[(\[]\s*({LETTER_SIGN})\s*[)\]][\s.!]*\Z"),
         ("judged", rf"({LETTER_SIGN})\s*[)\].:]?\s*[:(–—-]?\s*(?:correct|right|yes|true|✅|✔|✓)(?=\s*(?:$|[\n.,;)!]))"),
         ("preferred", rf"^\W*({LETTER_SIGN})\s+(?:rather than|instead of|over|and not|not)\b"),
@@ -148,7 +158,7 @@ def claims(marked: Marked, text: str) -> list[Claim]:
 
 def _by_rules(marked: Marked, text: str) -> Iterator[Claim]:
     lettered = _LETTERS.search(text) is not None
-    for name, pattern in _RULES if lettered else _RULES[:4]:
+    for name, pattern in _RULES if lettered else _RULES[:5]:
         for found in pattern.finditer(text):
             signs = found[1]
             weak = name == "possible" or _doubted(text, found.start(1))

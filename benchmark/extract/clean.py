@@ -21,6 +21,13 @@ ANSWER_KEYS = frozenset(
 )  # fmt: skip
 """Names of JSON fields that hold an answer, letters alone."""
 
+_LETTER_KEY = re.compile(r"[A-Z]")
+_WORDS_KEYS = frozenset(
+    ["text", "answertext", "choicetext", "optiontext", "selectedtext", "labeltext", "answervalue", "value", "content",
+     "description", "answerdescription", "optiondescription"]
+)  # fmt: skip
+"""Names of JSON fields that hold the words of the answer beside its letter."""
+
 _THOUGHT_NAMES = r"think|thinking|thoughts?|reasoning|reflection|scratchpad|analysis"
 _THOUGHT = re.compile(rf"[<\[◁]\s*(/?)(?:{_THOUGHT_NAMES})\s*[>\]▷]", re.I)
 _FINAL_CHANNEL = re.compile(r"<\|channel\|>\s*final\s*(?:<\|[a-z_]+\|>)*", re.I)
@@ -36,10 +43,14 @@ _STRUCK = re.compile(r"~~[^~\n]{1,300}~~")
 _FENCE = re.compile(r"^\s*```[a-z]*[ \t]*\n(.*?)\n?\s*```\s*$", re.S | re.I)
 _LATEX = re.compile(r"\\(?:text(?:bf|it|rm|sf|tt)?|math(?:bf|it|rm|sf|bb|tt)|operatorname|displaystyle|bf|rm)\b\s*")
 _FRACTION = re.compile(r"\\[dt]?frac\s*\{\s*(\d{1,9})\s*\}\s*\{\s*(\d{1,9})\s*\}")
+_ROOT = re.compile(r"\\sqrt\s*(?:\{\s*([^{}\n]{1,20}?)\s*\}|(\d))")
+_ROOTED = re.compile(r"(?<=\d)\s+(?=√)")
+_POWER = re.compile(r"(?<=[A-Za-z)])\s?\^\s?([23])(?!\w)")
+_LATEX_SIGNS = (("\\times", "×"), ("\\cdot", "·"), ("\\pi", "π"), ("\\%", "%"), ("\\pm", "±"))
 _DEGREES = re.compile(r"\s*(?:\^\s*\{?\s*\\circ\s*\}?|°|\bdegrees?\b)", re.I)
 _TICKED = re.compile(r"^[ \t]*[-*]?[ \t]*(?:\[[xX✓✔]\]|[☑☒✅])", re.M)
 _UNTICKED = re.compile(r"^[ \t]*[-*]?[ \t]*(?:\[ ?\]|☐|⬜).*$", re.M)
-_LATEX_MARKS = re.compile(r"\\[()\[\]!,;:]|[${}]")
+_LATEX_MARKS = re.compile(r"\\[()\[\]!,;: ]|[${}]")
 _QUOTES = re.compile(r'[`"“”„«»‘´＂「」『』《》]|(?<!\w)[\'’]|[\'’](?!\w)')
 _EMPHASIS = re.compile(r"\*+|__+|(?<!\w)_|_(?!\w)")
 _LINE_MARK = re.compile(r"^[ \t]*(?:#{1,6}|>|[-•●‣▪])[ \t]+", re.M)
@@ -69,6 +80,8 @@ class Cleaned:
     """The whole reply is JSON: what its other fields say is no answer."""
     reasons: str = ""
     """The other fields of JSON whose answer's field is empty: they may say why."""
+    beside: tuple[str, ...] = ()
+    """Fields of JSON that hold the answer's words beside its letter: they must not be another choice's."""
 
 
 def cleaned(reply: str) -> Cleaned:
@@ -82,7 +95,8 @@ def cleaned(reply: str) -> Cleaned:
     text = _SPECIAL.sub(" ", text)
     values = _json_answers(text)
     if values is not None:
-        return Cleaned("", tuple(values), json=True, reasons="" if values else _reasons(text))
+        reasons, beside = ("", _beside(text)) if values else (_reasons(text), ())
+        return Cleaned("", tuple(values), json=True, reasons=reasons, beside=beside)
     text = shortened(text)
     tagged = [found[1] for found in _ANSWER.finditer(text)]
     boxed, text = _boxes(_ANSWER_END.sub(" ", text))
@@ -166,8 +180,19 @@ def _reasons(text: str) -> str:
     return shortened("\n".join(value for name, value in tree if isinstance(value, str) and not _is_answer(name)))
 
 
+def _beside(text: str) -> tuple[str, ...]:
+    tree = _json_tree(text)
+    if not isinstance(tree, _Pairs):
+        return ()
+    inner = [pair for _, value in tree if isinstance(value, _Pairs) for pair in value]
+    named = [(re.sub(r"[^a-z]", "", name.lower()), value) for name, value in (*tree, *inner)]
+    return tuple(str(value) for name, value in named if name in _WORDS_KEYS and isinstance(value, (str, int, float)))
+
+
 def _answers_of(tree: Any) -> list[str]:
     if isinstance(tree, _Pairs):
+        if len(tree) > 1 and all(_LETTER_KEY.fullmatch(name) and isinstance(value, bool) for name, value in tree):
+            return [" / ".join(name for name, value in tree if value)] if any(value for _, value in tree) else []
         named = [value for name, value in tree if _is_answer(name)]
         if not named and len(tree) == 1:
             named = [tree[0][1]]
@@ -189,8 +214,13 @@ def plain(text: str) -> str:
     if _TICKED.search(text):
         text = _TICKED.sub("", _UNTICKED.sub("", text))
     text = _DEGREES.sub("°", _FRACTION.sub(r"\1/\2", _STRUCK.sub(" ", text)))
+    if "\\" in text:
+        text = _ROOT.sub(lambda found: f"√{found[1] or found[2]}", text)
+        for name, sign in _LATEX_SIGNS:
+            text = text.replace(name, sign)
     text = _TAG.sub(" ", text)
     text = _LATEX_MARKS.sub(" ", _LATEX.sub("", text))
+    text = _POWER.sub(r"\1", _ROOTED.sub("", text)) if "√" in text or "^" in text else text
     text = _LINE_MARK.sub("", _EMPHASIS.sub("", text))
     return single_spaced(_HIDDEN.sub("", _QUOTES.sub(" ", text)))
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 
-from benchmark.extract.words import CHINESE, NUMBERS, bare, number_of, spelled
+from benchmark.extract.words import CHINESE, NUMBER_WORDS, bare, number_of, spelled
 from slvr_data.colors import COLORS
 
 LONGEST_ANSWER = 8
 """Words of an answer that is told by its form alone."""
-QUANTITY = re.compile(rf"(?<![\w.,/-])(?:[-−]?\d+(?:[.,]\d+)*|{'|'.join(NUMBERS)})(?![\w%/]|[.,]\d)", re.I)
+QUANTITY = re.compile(rf"(?<![\w.,/-])(?:[-−]?\d+(?:[.,]\d+)*|{NUMBER_WORDS})(?![\w%/]|[.,]\d)", re.I)
 """A number that stands alone."""
 
 _UNSURE = re.compile(r"\b(?:not|or|than|least|most|between)\b|n't\b", re.I)

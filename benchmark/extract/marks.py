@@ -8,12 +8,15 @@ where it stands alone and is no article, a choice's words where they stand as wo
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 from benchmark.extract.clean import plain
-from benchmark.extract.words import ARTICLES, NO, NUMBERS, ORDINALS, YES, bare, number_of, number_pattern, spelled
+from benchmark.extract.forms import opposites, other_number, together, word_pattern
+from benchmark.extract.words import ARTICLES, NO, NUMBERS, ORDINALS, YES, bare, number_of, spelled
+from slvr_data.colors import COLORS
 
 MOST_CHOICES = 26
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -48,6 +51,11 @@ _AFTER_A = re.compile(
     re.I,
 )
 _BETWEEN = r"[\s.:,;)\](\[{}><=—–-]"
+_NO_DETERMINER = (
+    r"(?:(?<![A-Za-z] )NO(?!\s+one\b)|NO(?!\s+(?!(?:because|since|as|there|it|the|this|that|for|and|but|or|he|she|they|"
+    r"i|we|you|not|so|given|due|is|are|a|an|in|on|of|to|answer|choice|option)\b)[a-z]))"
+)
+"""Where "no" is an answer, and not a part of "there is no dog" or "no one"."""
 _AFTER_NUMBER = r"(?![.,:/]?\d)(?!\s?[-–~]\s?\d)(?!\s*%)"
 
 
@@ -90,6 +98,7 @@ def choices_of(texts: tuple[str, ...], lettered: bool = True) -> Choices:
             continue
         found = _pattern(tokens)
         words[found] = words.get(found, frozenset()) | {index}
+    words = _with_forms(texts, words)
     ordered = sorted(words, key=lambda found: -max(len(" ".join(choice_words(texts[i]))) for i in words[found]))
     named = "|".join(f"(?P<g{n}>{found})" for n, found in enumerate(ordered))
     numeric = any(number_of(text) is not None for text in texts)
@@ -99,39 +108,55 @@ def choices_of(texts: tuple[str, ...], lettered: bool = True) -> Choices:
     )  # fmt: skip
 
 
+def _with_forms(texts: tuple[str, ...], words: dict[str, frozenset[int]]) -> dict[str, frozenset[int]]:
+    """Patterns that find other forms of a choice's words too, where these are in no other choice."""
+    tokens = [[word.lower() for word in choice_words(text)] for text in texts]
+    counts = Counter(word for found in tokens for word in set(found))
+    joined = {"".join(found) for found in tokens}
+    opposite = opposites(texts)
+    colored = sum(any(word in COLORS for word in found) for found in tokens) > 1
+    put: dict[str, frozenset[int]] = {}
+    for pattern, meant in words.items():
+        found = tokens[next(iter(meant))] if len(meant) == 1 else []
+        more = [opposite[found[0]]] if len(found) == 1 and found[0] in opposite else []
+        other = None if colored else other_number(found)
+        if other and other[-1] not in counts and counts[found[-1]] == 1:
+            more.append(_pattern(other))
+        one = together(found)
+        if one and one not in joined - {"".join(found)}:
+            more.append(_pattern([one]))
+        put["|".join([pattern, *more])] = meant
+    return put
+
+
 def choice_words(text: str) -> list[str]:
     """A choice's words as they are looked for: in one spelling, without article and marks around."""
     words = spelled(plain(text)).strip(" \t\r\n.,;:!?'").split()
     while len(words) > 1 and words[0].lower() in ARTICLES:
         words = words[1:]
+    for place in range(len(words) - 2, -1, -1):
+        if (pair := " ".join(words[place : place + 2]).lower()) in NUMBERS:
+            words[place : place + 2] = [pair]
     return words
 
 
 def _pattern(words: Sequence[str]) -> str:
     if len(words) == 1 and words[0].lower() in YES | NO:
         meant = YES if words[0].lower() in YES else NO
-        return f"{_EDGE}(?:{'|'.join(sorted(meant))}){_END}"
+        word = f"(?:{'|'.join(sorted(meant))}){_END}"
+        return f"{_EDGE}{word}" if meant is YES else _EDGE + _NO_DETERMINER.replace("NO", word)
     said = [word for place, word in enumerate(words) if word not in ARTICLES or place == len(words) - 1]
-    parts = [_word(word) for word in said]
+    parts = [word_pattern(word) for word in said]
     first, last = words[0][0], words[-1][-1]
     before = _EDGE if first.isascii() and first.isalnum() else ""
     after = _END if last.isascii() and last.isalnum() else ""
     if first.isdigit() or words[0].lower() in NUMBERS:
-        before += r"(?<!\d[.,:/])(?<![-–~])(?<!\d\s[-–~]\s)"
+        before += r"(?<!√)(?<!\d[.,:/])(?<![-–~])(?<!\d\s[-–~]\s)"
     if last.isdigit() or words[-1].lower() in NUMBERS:
         after += _AFTER_NUMBER
     if [word.lower() for word in words] in (UNSEEN, ["it", *UNSEEN]):
         return rf"(?:{before}(?:it\s+)?cannot\s+be\s+seen{after}|\bnot\s+visible\b)"
     return before + r"\s+(?:(?:the|a|an|some)\s+)?".join(parts) + after
-
-
-def _word(word: str) -> str:
-    lower = word.lower()
-    number = number_of(lower)
-    if number is None or number != int(number) or not 0 <= number < 1e9 or not (lower.isalnum()):
-        return re.escape(lower)
-    found = number_pattern(int(number))
-    return found if int(number) != 1 else r"(?:0*1(?:\.0+)?|one(?!\s+of\b)|一)"
 
 
 class Marked:
@@ -254,7 +279,7 @@ class Marked:
             first, second = self.meaning(found[1]), self.meaning(found[2])
             if first & second:
                 return self.sign(PAIR, first & second)
-            return self.sign(MIXED, (first | second) - {OUTSIDE} or frozenset([OUTSIDE]))
+            return self.sign(MIXED, first | second)
 
         def back(found: re.Match[str]) -> str:
             first, second = self.meaning(found[1]), self.meaning(found[2])

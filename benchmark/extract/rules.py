@@ -14,13 +14,13 @@ from typing import Literal
 
 from benchmark.extract.claims import Claim, claims
 from benchmark.extract.clean import cleaned, plain
-from benchmark.extract.marks import ANY_SIGN, DENIED, LETTERS, OUTSIDE, SIGN, Choices, Marked, choices_of
+from benchmark.extract.marks import ANY_SIGN, DENIED, LETTER, LETTERS, OUTSIDE, SIGN, Choices, Marked, choices_of
 from benchmark.extract.refusals import declines
 from benchmark.extract.scopes import scoped
-from benchmark.extract.statements import opposed, stated
+from benchmark.extract.statements import counted_otherwise, opposed, stated
 from benchmark.extract.words import bare, spelled
 
-VERSION = "3"
+VERSION = "4"
 """Of the rules: raised with every change that may read some reply otherwise."""
 
 _BARE = re.compile(r"\s*(?:\*\*)?[(\[]?([A-Z])(?:[)\].:]{0,2}|[)\].:]{1,2} +([^\n]+?))(?:\*\*)?[.!]?\s*\Z")
@@ -48,6 +48,11 @@ _LETTER_FIRST = re.compile(r"\s*(?:[(\[{<*_]\s*)*A(?:\s*[\])}>*_:.]|\s*\n|\s+(?:
 """An "A" that is a letter and no article."""
 _SET_OFF = re.compile(r"\A\s*(?:\*\*?|__?)A(?:\*\*?|__?)(?=\s+\w)|\A[\s*_]*A(?=\s+(?:yes|no)[\s.!*_]*\Z)", re.I)
 """The same, where its marks would be lost as markup, or it has none."""
+_OFFERS = re.compile(
+    rf"\b(?:might|may|could|maybe|perhaps|possibly|either|probably|likely)\b[^.!?;\n\ue000-\ue5ff]{{0,30}}{SIGN}"
+    rf"(?:[^.!?;\n\ue000-\ue5ff]{{0,20}}\bor\b[^.!?;\n\ue000-\ue5ff]{{0,20}}{SIGN})?|"
+    rf"(?<!, ){SIGN}\)?,? or (?:(?:an?|the|maybe|perhaps|option) )*\(?{SIGN}"
+)
 _FIRM = re.compile(
     r"\b(?:wait|hold on|scratch that|i was wrong|i made a mistake|my mistake|i misspoke|i take that back|strike that|"
     r"oops|on second thoughts?)\b"
@@ -109,6 +114,9 @@ def read(reply: str, choices: Choices) -> Extracted:
         declined = all(part.outcome == "refused" for part in apart)
         return Extracted("refused" if declined else "unparsed", None, "set-apart")
     places = {part.index for part in apart}
+    beside = [_as_a_whole(part, choices) for part in found.beside]
+    if any(whole is not None and whole.index not in places for whole in beside):
+        return Extracted("unparsed", None, "json-differs")
     if len(places) > 1:
         last = (
             _read_text(since_gone_back(spelled(found.text)), choices) if _GONE_BACK.search(found.text.lower()) else None
@@ -153,6 +161,8 @@ def _read_text(text: str, choices: Choices) -> Extracted:
             return Extracted("unparsed", None, "only-possible")
         if all(claim.rule in ("initial", "alone") for claim in made) and opposed(marked, signs, place):
             return Extracted("unparsed", None, "letter-and-sentence-differ")
+        if chr(LETTER + place) in signs and counted_otherwise(marked, signs, place):
+            return Extracted("unparsed", None, "letter-and-count-differ")
         return Extracted("answer", place, next(claim.rule for claim in made if claim.meant == {place}))
     if made:
         return Extracted("unparsed", None, "several-claimed")
@@ -161,7 +171,9 @@ def _read_text(text: str, choices: Choices) -> Extracted:
         named, rule = stated(marked, later)
     if len(named) == 1 and OUTSIDE not in named and not _denied(signs, next(iter(named))):
         return Extracted("answer", next(iter(named)), rule)
-    return Extracted("refused", None, "declines") if declines(signs) else Extracted("unparsed", None, rule)
+    if declines(signs) and not _hedged(marked, signs):
+        return Extracted("refused", None, "declines")
+    return Extracted("unparsed", None, rule)
 
 
 def said_aloud(reply: str) -> str:
@@ -206,6 +218,8 @@ def _claims(text: str, choices: Choices) -> tuple[Marked, str, list[Claim]]:
 
 def _kept(made: list[Claim], text: str) -> list[Claim]:
     """Without the claims before the reply goes back on them, where there are others behind."""
+    refined = [claim.place for claim in made if claim.rule == "refined"]
+    made = [claim for claim in made if claim.place >= refined[-1]] if refined else made
     wavers = _WAVERS.search(text, made[-1].place) if made else None
     if wavers:
         return [Claim(frozenset([OUTSIDE]), wavers.start(), "wavers")]
@@ -232,6 +246,12 @@ def _settled(made: Sequence[Claim]) -> int | None:
 def _others(marked: Marked, text: str, place: int) -> bool:
     """Whether a reply mentions another choice, which it neither denies nor only supposes."""
     return any(marked.meaning(sign) != {place} for sign in _MENTION.findall(text))
+
+
+def _hedged(marked: Marked, text: str) -> bool:
+    """Whether a reply offers more than one choice as what could be: it names too many, and does not decline."""
+    offered = [sign for found in _OFFERS.finditer(text) for sign in _MENTION.findall(found[0])]
+    return len(frozenset().union(*(marked.meaning(sign) for sign in offered)) - {OUTSIDE}) > 1
 
 
 def _denied(text: str, place: int) -> bool:

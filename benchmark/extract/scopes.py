@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from benchmark.extract.marks import ANY_SIGN, DENIED, MIXED, SIGN, SUPPOSED
+from benchmark.extract.marks import DENIED, MIXED, SIGN, SUPPOSED
 
 _GUESSING = re.compile(
     r"\b(?:even )?if (?:i|we) (?:had|have|were|was|am|must|were forced|am forced|had been forced|need|"
@@ -23,6 +23,12 @@ _HEDGE = re.compile(
     r"hard to|difficult to|impossible to|unable to|uncertain|if|whether|unless|suppose|supposing|imagine|assuming|"
     r"had it been|were it|between|from among|among|wondering|i was going to|at first|initially|(?:initial|first|"
     r"original) (?:thought|guess|impression|instinct|answer|reaction)|"
+    r"(?<!rather )(?<!other )than|"
+    r"(?:common|easy|typical|frequent|usual|classic) (?:mistake|error|trap|pitfall|misconception)s?|"
+    r"(?:one|some|someone|many|people|others|somebody|you) (?:might|may) (?:be tempted|think|choose|pick|select|guess|"
+    r"assume|argue|mistake)|"
+    r"(?:though|although|while|despite)\b[^.!?;,\n]{0,30}?\b(?:looks?|seems?|appears?|looked|seemed|appeared)|"
+    r"first,? i thought|i first thought|mista(?:ke[ns]?|king) (?:\w+ )?for|confused? (?:\w+ )?with|"
     r"would have been|used to|might seem|may seem|might think|might be tempted|tempted)\b"
 )
 _CONTRARY = re.compile(r"\bif\b[^.!?\n]{0,100}?\b(?:were|had)\b")
@@ -31,20 +37,23 @@ _AT_FIRST = re.compile(rf"{SIGN}(?=[^.!?\n,]{{0,20}}\s(?:at first|initially)\b)"
 _DENIAL = re.compile(
     r"\b(?:(?:anything|everything|all) but|not|never|neither|nor|cannot|rather than|instead of|unlike|"
     r"other than|except(?: for)?|as opposed to|versus|"
-    r"than|doubt|hardly|rules? out|ruled out|ruling out|eliminat(?:e|es|ed|ing)|exclud(?:e|es|ed|ing)|rejects?|"
+    r"doubt|hardly|rules? out|ruled out|ruling out|eliminat(?:e|es|ed|ing)|exclud(?:e|es|ed|ing)|rejects?|"
     r"discard(?:s|ed|ing)?|"
-    r"no longer|(?:incorrect|wrong) (?:answers?|options?|choices?)|nicht|kein(?:e|en)?|pas|no es|isnt|wasnt)\b|"
+    r"no longer|(?:incorrect|wrong) (?:answers?|options?|choices?)|"
+    r"nicht|kein(?:e|en)?|pas|no (?:es|son)|non è|não é|isnt|wasnt)\b|"
     rf"不是|不选|(?<!{SIGN} )(?<!{SIGN})[❌✗✘]"
 )
 _NO = re.compile(r"\bno\b(?!\s*(?:[,.;:!—–-]|wait\b|$))")
 _STRONG = re.compile(
     r"[.;:!?()\n→⇒—–]|\s-+\s|->|=>|\b(?:but|however|yet|so|therefore|thus|hence|although|though|still|leaves|"
-    r"leaving|remaining|remains)\b|而是|✅|✔|✓"
+    r"leaving|remaining|remains|sino|sondern|mais)\b|而是|✅|✔|✓"
 )
 _JOINS = re.compile(
     r",\s*(?:it|its|it's|the|this|that|that's|i|i'd|i'll|so|instead|rather|because|since|as|which|then|"
     r"therefore|thus|hence|making|"
-    r"leaving|actually|and it|and the|just|only|my|we|there|probably|most|definitely|answer|option|more)\b"
+    r"c'est|ce sont|il est|elle est|es ist|es|son|è|é|ma|mas|"
+    r"leaving|actually|and it|and the|just|only|my|we|there|probably|most|definitely|answer|option|more)\b|"
+    r",\s*(?:是|应|應|选|我选|答案|所以|因此|正确)"
 )
 _COMMA = re.compile(",")
 _NEW_CLAUSE = "not|because|since|as|for|and|but|given|due|which|it|that|so|while|where|when|who|if|or|the|there"
@@ -62,8 +71,14 @@ _LABELLED_WRONG = re.compile(
     re.M,
 )
 _SENTENCE_END = re.compile(r"[.!?\n]")
+_ASKED = r"\b(?:is|are|was|were) (?:it|this|that|they|these|those|the (?:correct |right )?answer)\s+"
+_ITSELF = re.compile(
+    rf"{_ASKED}(?:(?:an?|the|option|choice|letter)\s+|\()*({SIGN})\)?\s*(\?)\s*(?:[—–-]\s*)?"
+    r"(?:(?P<yes>yes|yeah|yep|correct)|no|nope)\b(?=\s*(?:$|[.!\n]))"
+)
+"""A question that a reply answers itself: "Is it B? No. Is it C? Yes."."""
 _ASKS = re.compile(
-    r"\W*(?:is|are|was|were|does|do|did|can|could|what|which|where|why|how|who|should|would|will|or|question)\b"
+    r"\W*(?:(?:so|and|but|then|well|hmm|now),?\s+)?(?:is|are|was|were|does|do|did|can|could|what|which|where|why|how|who|should|would|will|or|question)\b"
 )
 
 
@@ -72,6 +87,7 @@ def scoped(text: str) -> str:
     text = _GUESSING.sub(lambda found: " " * len(found[0]), text)
     text = _AFTER.sub(lambda found: _changed(found[1], DENIED) + found[0][1:], text)
     text = _LABELLED_WRONG.sub(lambda found: _changed(found[1], DENIED) + found[0][1:], text)
+    text = _ITSELF.sub(_answered, text)
     signs = list(text)
     for start, end in _asked(text):
         _change(signs, start, end, SUPPOSED)
@@ -88,6 +104,14 @@ def scoped(text: str) -> str:
             if found.start() not in inside:
                 _change(signs, found.end(), _until(text, found.end(), _STRONG, _JOINS), DENIED)
     return "".join(signs)
+
+
+def _answered(found: re.Match[str]) -> str:
+    """What a reply answers itself with yes, as a statement; with no, denied."""
+    sign, mark = found.start(1) - found.start(), found.start(2) - found.start()
+    if found["yes"]:
+        return found[0][:mark] + "." + found[0][mark + 1 :]
+    return found[0][:sign] + _changed(found[1], DENIED) + found[0][sign + 1 :]
 
 
 def _asked(text: str) -> Iterator[tuple[int, int]]:
@@ -110,7 +134,7 @@ def _until(text: str, start: int, *bounds: re.Pattern[str]) -> int:
 
 def _change(signs: list[str], start: int, end: int, kind: int) -> None:
     for place in range(start, end):
-        if re.match(ANY_SIGN, signs[place]):
+        if "\ue000" <= signs[place] <= "\ue5ff":
             signs[place] = _changed(signs[place], kind)
 
 

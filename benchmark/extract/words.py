@@ -6,10 +6,16 @@ import re
 
 _NUMBER_WORDS = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-    "seventeen eighteen nineteen twenty"
+    "seventeen eighteen nineteen"
 )
-NUMBERS = tuple(_NUMBER_WORDS.split())
-"""Number words, each at the place of its value."""
+_TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+_UNITS_WORDS = _NUMBER_WORDS.split()[1:10]
+NUMBERS = (*_NUMBER_WORDS.split(), *(ten + one for ten in _TENS for one in ("", *(f" {u}" for u in _UNITS_WORDS))))
+"""Number words up to ninety-nine, each at the place of its value; no hyphens, as `spelled` leaves them."""
+NUMBER_WORDS = "|".join(word.replace(" ", r"[\s-]") for word in sorted(NUMBERS, key=len, reverse=True))
+"""Matches any of them, the longest first."""
+_MORE_BEFORE = "".join(rf"(?<!{ten}[\s-])" for ten in _TENS)
+_MORE_BEHIND = r"(?!\s?-?(?:hundred|thousand|million|billion|dozen)\b)"
 CHINESE = {"零": 0, "一": 1, "二": 2, "两": 2, "三": 3, "四": 4, "五": 5, "六": 6, "七": 7, "八": 8, "九": 9, "十": 10}
 ORDINALS = {
     "first": 0, "1st": 0, "second": 1, "2nd": 1, "third": 2, "3rd": 2, "fourth": 3, "4th": 3, "fifth": 4, "5th": 4,
@@ -60,7 +66,7 @@ _FILLER_WORDS = """
     leaning toward towards vote opt settle settling roughly about around exactly only approximately total sir madam
     since because question's listed provided above i've let us let's glance great hello hi hey solution result ans
     antwort respuesta réponse risposta resposta ist es est é la le die das der el der und y et option opción prolly
-    gotta kinda def defo lol imo tbh that'd it'd im its thats ill id
+    gotta kinda def defo lol imo tbh that'd it'd im its thats ill id 选项 选
 """
 _FRACTION = re.compile(r"(-?\d{1,9})/(\d{1,9})")
 FILLERS = frozenset(_FILLER_WORDS.split())
@@ -81,8 +87,9 @@ def spelled(text: str) -> str:
 
 
 def number_of(text: str) -> float | None:
-    """The number that a text is and nothing else: digits, one English word up to twenty, one Chinese numeral."""
+    """The number that a text is and nothing else: digits, English words up to ninety-nine, one Chinese numeral."""
     bare = text.strip().lower().rstrip(".")
+    bare = bare.replace("-", " ") if bare[:1].isalpha() else bare
     if bare in NUMBERS:
         return float(NUMBERS.index(bare))
     if bare in CHINESE:
@@ -93,18 +100,27 @@ def number_of(text: str) -> float | None:
     return float(bare.replace(",", "")) if _NUMBER.fullmatch(bare) else None
 
 
+def number_word(value: int) -> str:
+    """Matches the word of a number below 100 where it is no part of a larger one ("one" of "twenty-one")."""
+    word = NUMBERS[value].replace(" ", r"[\s-]")
+    before = _MORE_BEFORE if 0 < value < 10 else ""
+    more = rf"(?![\s-](?:{'|'.join(_UNITS_WORDS)})\b)" if value >= 20 and value % 10 == 0 else ""
+    return f"{before}{word}{more}{_MORE_BEHIND}"
+
+
 def number_pattern(value: int) -> str:
     """Matches a whole number as digits or word."""
-    words = [rf"0*{value}(?:\.0+)?"]
+    grouped = f"{value:,}".replace(",", "[, ']?")
+    words = [rf"0*{grouped}(?:\.0+)?"]
     if value < len(NUMBERS):
-        words.append(NUMBERS[value])
+        words.append(number_word(value))
     words += [sign for sign, worth in CHINESE.items() if worth == value]
     return f"(?:{'|'.join(words)})"
 
 
 def bare(text: str) -> str:
     """In lower case and one spelling, without article before it and marks around it: how two answers are compared."""
-    words = re.sub(r"[^\w\s%+#.,:/'-]+", " ", spelled(text).lower()).strip(" .,:;-'/\t\r\n").split()
+    words = re.sub(r"[^\w\s%+#.,:/'√-]+", " ", spelled(text).lower()).strip(" .,:;-'/\t\r\n").split()
     while len(words) > 1 and words[0] in ARTICLES:
         words = words[1:]
     joined = " ".join(words)

@@ -12,6 +12,9 @@ from slvr_data.errors import UsageError
 
 if TYPE_CHECKING:
     from benchmark.folder import Bench
+    from benchmark.interventions.latents import Attention, Survey
+    from benchmark.interventions.names import Shape
+    from benchmark.interventions.profiles import Profiles
 
 LatentMode = Literal["on", "off", "zero", "noise", "swapped"]
 """What is fed into the latent slots of an SLVR model: its own latents, none at all (no slots), zeros, noise, or the
@@ -46,6 +49,22 @@ class Model(Protocol):
                 that came before have been given out.
             RunError: going on is of no use.
         """
+        ...
+
+
+class LatentModel(Model, Protocol):
+    """A model whose replies open with latents, which can be read and replaced."""
+
+    def latent_shape(self) -> Shape:
+        """What latents it has."""
+        ...
+
+    def survey(self, asks: Iterable[Ask]) -> Survey:
+        """The latents of plain asks, before anything is changed. Their mean is what "mean" feeds."""
+        ...
+
+    def attention(self, asks: Iterable[Ask]) -> list[Attention]:
+        """How much the positions that an answer is read from attend to the latents."""
         ...
 
 
@@ -91,6 +110,8 @@ class ModelOptions:
     """Folder of the run for what is not the log: the store and ledger of a served model. None: nothing is kept."""
     bench: Bench | None = field(default=None, repr=False)
     """The items that are asked, for baselines that learn from its training statistics, and for swapped latents."""
+    profiles: Profiles | None = field(default=None, repr=False)
+    """Of the items' regions, for the semantic targets of interventions."""
     say: Callable[[str], None] = field(default=lambda text: None, repr=False)
     """Takes a line for the person who waits."""
 

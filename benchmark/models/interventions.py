@@ -44,8 +44,13 @@ class Noise:
     def _drawn(self, kind: Kind, row: int, width: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
         name = f"{self._ids[row]} {kind} {self._slots[kind, row]}"
         self._slots[kind, row] += 1
-        seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
-        return np.random.default_rng(seed).standard_normal(width)
+        return _drawn(name, width)
+
+
+def _drawn(name: str, width: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Normal numbers that follow from a name."""
+    seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
+    return np.random.default_rng(seed).standard_normal(width)
 
 
 class Swap:
@@ -70,3 +75,63 @@ class Swap:
             fed.append(given[row, self._slots[kind, row] % given.shape[1]])
             self._slots[kind, row] += 1
         return torch.stack(fed).to(latents)
+
+
+# --- each row of a batch in its own way
+
+RowChange = Callable[[Kind, int, Tensor], Tensor]
+"""(kind, number of the slot within its row and kind, latent [X]) -> the latent to feed [X]."""
+
+
+class ByRow:
+    """Changes some rows of a batch, each in its own way; None leaves a row as it is."""
+
+    def __init__(self, changes: Sequence[RowChange | None]) -> None:
+        self._changes = changes
+        self._slots: Counter[tuple[Kind, int]] = Counter()
+
+    def __call__(self, kind: Kind, rows: Tensor, latents: Tensor) -> Tensor:
+        """The latents to feed [R, X]."""
+        fed = latents.clone()
+        for place, row in enumerate(rows.tolist()):
+            change = self._changes[row]
+            if change is not None:
+                fed[place] = change(kind, self._slots[kind, row], latents[place])
+            self._slots[kind, row] += 1
+        return fed
+
+
+def zeroed(kind: Kind, slot: int, latent: Tensor) -> Tensor:
+    """Zeros; see `zero`."""
+    return torch.zeros_like(latent)
+
+
+def noise_for(name: str) -> RowChange:
+    """Noise of the length of each latent, which depends on `name`, the kind and the slot alone; see `Noise`."""
+
+    def change(kind: Kind, slot: int, latent: Tensor) -> Tensor:
+        noise = torch.from_numpy(_drawn(f"{name} {kind} {slot}", latent.shape[-1])).to(latent)
+        scaled: Tensor = noise * (latent.norm() / noise.norm())
+        return scaled
+
+    return change
+
+
+def given(visual: Tensor | None, semantic: Tensor | None) -> RowChange:
+    """These latents: `visual` [K, X] slot by slot, `semantic` [X]; None leaves that kind as it is."""
+
+    def change(kind: Kind, slot: int, latent: Tensor) -> Tensor:
+        if kind == "visual":
+            return latent if visual is None else visual[slot % len(visual)].to(latent)
+        return latent if semantic is None else semantic.to(latent)
+
+    return change
+
+
+def only(kind: Kind, change: RowChange) -> RowChange:
+    """A change of one kind of latents alone."""
+
+    def changed(own: Kind, slot: int, latent: Tensor) -> Tensor:
+        return change(own, slot, latent) if own == kind else latent
+
+    return changed

@@ -12,18 +12,27 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmark.interventions.latents import Attention, Survey
+from benchmark.interventions.names import Shape, intervention_of
 from benchmark.models.base import Detail, ModelOptions
-from benchmark.models.interventions import Change, Noise, Swap, zero
+from benchmark.models.interventions import ByRow, Change, Kind, Noise, RowChange, Swap, zero
 from benchmark.models.local import batches_of, details_of, device_of, dtype_of, no_bars
+from benchmark.models.openings import NoTargetError, Opening, Replacements, plain_id
 from benchmark.models.pictures import PictureError, pixels_of
 from benchmark.models.places import slvr_folder
 from benchmark.records import Ask, Reply
 from benchmark.transforms.base import Pool
 from slvr_data.errors import UsageError
+from slvr_model.attention import attention_shares
 from slvr_model.batches import collate
 from slvr_model.checkpoints import SHIPPED, open_checkpoint
 from slvr_model.decoding import Decoded, decode
 from slvr_model.modeling import SlvrModel
+from slvr_model.region_targets import embedding_size, semantic_target, visual_target
 from slvr_model.rows import Block, Picture, Row, lay_out
 from slvr_model.tiny import StillProcessor, answer_of
 
@@ -58,6 +67,7 @@ class SlvrAdapter:
         self._pictures: OrderedDict[bytes, Picture] = OrderedDict()
         config = model.latent_config
         self._opening = len(config.tokens.reply(config.visual_slots, bool(config.semantic_dim)))
+        self._replacements = Replacements(self._read, self._target, model.latents.unit)
         self._pool: Pool | None = None
         if options.latents == "swapped":
             if options.bench is None or len({item.image_id for item in options.bench.items}) < 2:
@@ -69,24 +79,34 @@ class SlvrAdapter:
         """Hashes, numbers, versions, and what is done to the latents."""
         config = self._model.latent_config
         template = self._processor.chat_template
+        profiles = self._options.profiles
+        known: dict[str, Detail] = {}
+        if profiles is not None and config.semantic_dim:
+            known = {
+                "profiles_sha256": profiles.source,
+                "profile_embeddings": profiles.model(embedding_size(self._model)),
+            }
         return details_of(self._model, str(template), self._options) | {
             "latents": self._options.latents,
             "visual_slots": config.visual_slots,
             "semantic_dim": config.semantic_dim,
+            **known,
         }
 
     def replies(self, asks: Iterable[Ask]) -> Iterator[tuple[Ask, Reply]]:
-        """Batch by batch; see `Model.replies`."""
+        """Batch by batch; see `Model.replies`. Rows of another number of slots are a batch of their own."""
         for batch in batches_of(asks, self._options.batch_size):
             started = time.monotonic()
-            ready: list[tuple[Ask, Row]] = []
+            ready: dict[int, list[tuple[Ask, Row, RowChange | None]]] = {}
+            self._replacements.open([ask.donor for ask in batch if ask.donor is not None])
             for ask in batch:
                 try:
-                    ready.append((ask, self._row(ask, ask.picture)))
+                    made = (ask, self._row(ask, ask.picture), self._replacements.change(ask))
+                    ready.setdefault(self._slots(ask), []).append(made)
                 except (PictureError, UsageError, ValueError) as error:
                     yield ask, Reply(None, "error", str(error))
-            if ready:
-                yield from self._decoded(ready, started)
+            for slots, own in ready.items():
+                yield from self._decoded([(ask, row) for ask, row, _ in own], [how for *_, how in own], slots, started)
 
     def _row(self, ask: Ask, picture: bytes) -> Row:
         """The ask as a row to decode. Raises what makes it impossible."""
@@ -97,10 +117,16 @@ class SlvrAdapter:
         ids = self._processor.tokenizer(text).input_ids
         row = Row(tuple(ids), (Block(),), (self._picture(picture),))
         layout = self._model.layout
-        length = len(lay_out(row, layout).ids) + self._longest
+        length = len(lay_out(row, layout).ids) + self._longest(self._slots(ask))
         if length > layout.limit:
             raise UsageError(f"the prompt with its reply may take {length} positions, the model has {layout.limit}")
         return row
+
+    def _slots(self, ask: Ask) -> int:
+        """Visual slots of a reply."""
+        change = intervention_of(ask.variant)
+        own = self._model.latent_config.visual_slots
+        return change.slots if change is not None and change.slots is not None else own
 
     def _picture(self, data: bytes) -> Picture:
         if data not in self._pictures:
@@ -112,15 +138,21 @@ class SlvrAdapter:
                 self._pictures.popitem(last=False)
         return self._pictures[data]
 
-    @property
-    def _longest(self) -> int:
+    def _longest(self, slots: int) -> int:
         """Positions of a reply: its tokens, and its latents."""
-        return self._options.max_new_tokens + (0 if self._options.latents == "off" else self._opening)
+        more = 0 if self._options.latents == "off" else self._opening_of(slots)
+        return self._options.max_new_tokens + more
 
-    def _decoded(self, ready: Sequence[tuple[Ask, Row]], started: float) -> Iterator[tuple[Ask, Reply]]:
-        change = self._change(ready)
+    def _opening_of(self, slots: int) -> int:
+        config = self._model.latent_config
+        return len(config.tokens.reply(slots, bool(config.semantic_dim)))
+
+    def _decoded(
+        self, ready: Sequence[tuple[Ask, Row]], changes: Sequence[RowChange | None], slots: int, started: float
+    ) -> Iterator[tuple[Ask, Reply]]:
+        change = self._change(ready) if not any(changes) else ByRow(changes)
         rows = [row for _, row in ready]
-        out = self._decode(rows, [ask for ask, _ in ready], self._longest, change)
+        out = self._decode(rows, [ask for ask, _ in ready], self._longest(slots), change, slots)
         seconds = time.monotonic() - started
         sampled, finished = out.sampled_BT.sum(1).tolist(), out.finished_B.tolist()
         for number, ((ask, row), ids) in enumerate(zip(ready, out.replies(), strict=True)):
@@ -129,21 +161,27 @@ class SlvrAdapter:
             tokens = len(lay_out(row, self._model.layout).ids)
             yield ask, Reply(text, finish, None, tokens, int(sampled[number]), seconds)
 
-    def _decode(self, rows: Sequence[Row], asks: Sequence[Ask], most: int, change: Change | None) -> Decoded:
+    def _decode(
+        self, rows: Sequence[Row], asks: Sequence[Ask], most: int, change: Change | None, slots: int | None = None
+    ) -> Decoded:
         options, latents = self._options, self._options.latents != "off"
-        device = self._model.lm_head.weight.device
         return decode(
             self._model,
-            collate(rows, self._model.layout, side="left").to(device),
+            collate(rows, self._model.layout, side="left").to(self._device),
             max_new_tokens=most,
             opening=latents,
-            visual_steps=None if latents else 0,
+            visual_steps=slots if latents else 0,
             semantic=None if latents else False,
             temperature=options.temperature,
             top_p=options.top_p,
             seed=[_seed(ask) for ask in asks],
             edit=change,
         )
+
+    @property
+    def _device(self) -> torch.device:
+        found: torch.device = self._model.lm_head.weight.device
+        return found
 
     def _change(self, ready: Sequence[tuple[Ask, Row]]) -> Change | None:
         """What is done to the latents of a batch."""
@@ -168,7 +206,83 @@ class SlvrAdapter:
             semantic,
         )
 
+    # --- latents that are read, and put in the place of others
+
+    def latent_shape(self) -> Shape:
+        """What latents the model has.
+
+        Raises:
+            UsageError: it is run with other latents than its own.
+        """
+        if self._options.latents != "on":
+            mode = self._options.latents
+            raise UsageError(f"--interventions change a model's own latents: leave --latents {mode} out")
+        config = self._model.latent_config
+        return Shape(config.visual_slots, bool(config.semantic_dim))
+
+    def survey(self, asks: Iterable[Ask]) -> Survey:
+        """The latents of plain asks with their targets; see `Replacements.survey`."""
+        return self._replacements.survey(asks, self._options.batch_size)
+
+    def attention(self, asks: Iterable[Ask]) -> list[Attention]:
+        """See `slvr_model.attention`; replies without a word are left out."""
+        found = []
+        for batch in batches_of(asks, self._options.batch_size):
+            ready = [(ask, row) for ask in batch if (row := self._row_or_none(ask)) is not None]
+            if not ready:
+                continue
+            rows, own = [row for _, row in ready], [ask for ask, _ in ready]
+            prompts = collate(rows, self._model.layout, side="left").to(self._device)
+            out = self._decode(rows, own, self._longest(self._model.latent_config.visual_slots), None)
+            *layers, even = attention_shares(self._model, prompts, out)
+            for number, ask in enumerate(own):
+                each = [{name: float(share_B[number]) for name, share_B in look.items()} for look in (*layers, even)]
+                if all(np.isfinite(list(look.values())).all() for look in each):
+                    mean = {name: sum(look[name] for look in each[:-1]) / len(layers) for name in each[0]}
+                    found.append(Attention(ask.item, ask.query, each[len(layers) // 2], mean, each[-1]))
+        return found
+
+    def _row_or_none(self, ask: Ask) -> Row | None:
+        """The row of an ask; None where it cannot be put, which its reply in the log says."""
+        try:
+            return self._row(ask, ask.picture)
+        except (PictureError, UsageError, ValueError):
+            return None
+
+    def _read(self, asks: Sequence[Ask]) -> list[Opening | None]:
+        """The latents that the replies to plain asks open with; None where an ask cannot be put."""
+        rows = [self._row_or_none(ask) for ask in asks]
+        ready = [(ask, row) for ask, row in zip(asks, rows, strict=True) if row is not None]
+        if not ready:
+            return [None] * len(asks)
+        out = self._decode([row for _, row in ready], [ask for ask, _ in ready], self._opening, None).latents
+        assert out.visual_TD is not None
+        visual = iter(out.visual_TD.view(len(ready), -1, out.visual_TD.shape[-1]).cpu())
+        semantic = iter(out.semantic_SE.cpu() if out.semantic_SE is not None else [None] * len(ready))
+        return [None if row is None else Opening(next(visual), next(semantic)) for row in rows]
+
+    def _target(self, ask: Ask, kind: Kind) -> Tensor:
+        """What a latent of a region should be, [K, D] or [E]. Raises `NoTargetError`."""
+        item, profiles = ask.item, self._options.profiles
+        if kind == "semantic":
+            if profiles is None or item.region_id not in profiles or not embedding_size(self._model):
+                raise NoTargetError(f"the profile of region {item.region_id} is unknown: so is its semantic target")
+            embedding = torch.from_numpy(profiles.embedding(item.region_id, embedding_size(self._model)))
+            return semantic_target(self._model, embedding).cpu()
+        if item.bbox is None:
+            raise NoTargetError(f"item {item.item_id} has no box: its visual target is unknown")
+        picture = self._picture(ask.picture)
+        right, down = picture.size[0] / item.width, picture.size[1] / item.height
+        x1, y1, x2, y2 = item.bbox
+        try:
+            return visual_target(self._model, picture, (x1 * right, y1 * down, x2 * right, y2 * down)).cpu()
+        except UsageError as error:
+            raise NoTargetError(f"item {item.item_id}: {error}") from None
+
 
 def _seed(ask: Ask) -> int:
-    """Of an ask's draws: another for each ask, whatever batch it is in."""
-    return int.from_bytes(hashlib.sha256(ask.ask_id.encode()).digest()[:8], "big")
+    """Of an ask's draws: another for each ask, whatever batch it is in; with changed latents that of the plain ask,
+    so that replies differ by the latents alone.
+    """
+    name = ask.ask_id if intervention_of(ask.variant) is None else plain_id(ask)
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")

@@ -130,6 +130,45 @@ class Evidence:
 
 
 @dataclass(frozen=True)
+class LatentCell:
+    """What one intervention on one part of the latents did; the words of an empty one are empty."""
+
+    words: str
+    detail: str
+    shade: float
+    """From 0 (no answer changed) to 1."""
+
+
+@dataclass(frozen=True)
+class LatentRow:
+    """An intervention."""
+
+    name: str
+    meaning: str
+    cells: Sequence[LatentCell]
+
+
+@dataclass(frozen=True)
+class LatentTable:
+    """Numbers in words."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[tuple[str, str, Sequence[str]]]
+    """Label, meaning, a cell per column."""
+
+
+@dataclass(frozen=True)
+class LatentPanel:
+    """What changing a run's latents did, and what they are like."""
+
+    run: int
+    parts: Sequence[str]
+    grid: Sequence[LatentRow]
+    tables: Sequence[LatentTable]
+
+
+@dataclass(frozen=True)
 class ShownReply:
     """What a run said to an ask."""
 
@@ -228,6 +267,7 @@ class Page:
     """Name of a stamp, and its value by run."""
     command: str
     facet_filter: Sequence[str] = field(default_factory=tuple)
+    latents: Sequence[LatentPanel] = field(default_factory=tuple)
 
 
 def render_page(page: Page) -> str:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import Literal, Protocol
 
 from PIL import Image
 
 from benchmark.records import CANNOT_SEE, Item, ItemQuery
+from slvr_data.queries.english import plural
 
 __all__ = ["APPEARANCE", "CANNOT_SEE", "GREY", "Box", "Expected", "Pool", "Transform", "encoded", "grey", "padded_box"]
 
@@ -49,27 +52,83 @@ class Pool:
 
     def __init__(self, items: Iterable[Item], picture: Callable[[str], Image.Image]) -> None:
         """`picture`: image_id -> upright picture, mode RGB."""
-        self._labels: dict[str, set[str]] = defaultdict(set)
-        for item in items:
-            self._labels[item.image_id] |= {item.label.casefold()} if item.label else set()
-        self._ids = sorted(self._labels)
+        self._items = list(items)
+        self._ids = sorted({item.image_id for item in self._items})
         self.picture = picture
 
     def __len__(self) -> int:
         """Number of pictures."""
         return len(self._ids)
 
-    def other(self, item: Item) -> str:
-        """Another picture's id, drawn by a hash of the item's id.
+    def has_other(self, item: Item) -> bool:
+        """Whether there is another picture that shows no thing of the item's label, as far as the items tell.
 
-        It shows no thing of the item's label, as far as the labels of all items tell; where every other picture does,
-        any other is taken. There have to be two pictures at least.
+        They tell by their labels, and by the words of their questions and right answers ("the mug left of the plate"
+        shows a plate). An item without a label says nothing of what must not be there: any other picture will do.
         """
+        return len(self._ids) > len(self._showing.get(_words(item.label), set()) | {item.image_id})
+
+    def other(self, item: Item) -> str:
+        """Another picture's id, drawn by a hash of the item's id. There have to be two pictures at least.
+
+        It shows no thing of the item's label (see `has_other`; where there is no such picture, it is any other), and
+        among those it is one of which no question has the same answer as one of the item's, where there is one.
+        """
+        showing = self._showing.get(_words(item.label), set()) if self.has_other(item) else set()
+        same = [self._saying.get((query.facet, query.answer.casefold()), set()) for query in item.queries]
+        first = None
+        for image_id in self._in_turn(item):
+            if image_id in showing:
+                continue
+            if not any(image_id in ids for ids in same):
+                return image_id
+            first = first or image_id
+        assert first is not None, "there are no two pictures"
+        return first
+
+    @cached_property
+    def _showing(self) -> dict[tuple[str, ...], set[str]]:
+        return _showing(self._items)
+
+    @cached_property
+    def _saying(self) -> dict[tuple[str, str], set[str]]:
+        """Facet and answer -> the pictures of which some query has it."""
+        found: dict[tuple[str, str], set[str]] = defaultdict(set)
+        for item in self._items:
+            for query in item.queries:
+                found[query.facet, query.answer.casefold()].add(item.image_id)
+        return found
+
+    def _in_turn(self, item: Item) -> Iterator[str]:
+        """All other pictures, from a place that follows from the item's id."""
         digest = hashlib.sha256(item.item_id.encode()).digest()
         start = int.from_bytes(digest[:8], "big") % len(self._ids)
-        order = [image_id for image_id in (*self._ids[start:], *self._ids[:start]) if image_id != item.image_id]
-        label = (item.label or "").casefold()
-        return next((image_id for image_id in order if label not in self._labels[image_id]), order[0])
+        for step in range(len(self._ids)):
+            image_id = self._ids[(start + step) % len(self._ids)]
+            if image_id != item.image_id:
+                yield image_id
+
+
+def _words(text: str | None) -> tuple[str, ...]:
+    return tuple(re.findall(r"[^\W_]+", (text or "").casefold()))
+
+
+def _showing(items: Sequence[Item]) -> dict[tuple[str, ...], set[str]]:
+    """Words of a label -> the pictures of which some item's label, question or right answer has them, or the plural."""
+    labels = {_words(item.label): item.label or "" for item in items if _words(item.label)}
+    named: dict[tuple[str, ...], set[tuple[str, ...]]] = defaultdict(set)
+    for words, label in labels.items():
+        named[words].add(words)
+        named[_words(plural(label))].add(words)
+    lengths = sorted({len(words) for words in named})
+    found: dict[tuple[str, ...], set[str]] = {words: set() for words in labels}
+    for item in items:
+        texts = [item.label or "", *(text for query in item.queries for text in (query.question, query.answer))]
+        for words in map(_words, texts):
+            runs = (words[place : place + length] for length in lengths for place in range(len(words) - length + 1))
+            for label_words in (one for run in runs for one in named.get(run, ())):
+                found[label_words].add(item.image_id)
+    return found
 
 
 def padded_box(item: Item, size: tuple[int, int]) -> Box:

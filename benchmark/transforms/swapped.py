@@ -10,7 +10,10 @@ from benchmark.transforms.naming import unnamed
 
 
 class Swapped:
-    """A picture of the same set, drawn by a hash, without a thing of the same label where labels are known."""
+    """A picture of the same set, drawn by a hash, without a thing of the same label where labels are known.
+
+    Where every other picture shows one, the question is not asked, and counted among those (`Pool.has_other`).
+    """
 
     name = "swapped"
 

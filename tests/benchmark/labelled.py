@@ -15,8 +15,8 @@ from benchmark.extract.words import bare
 
 FOLDER = Path(__file__).parent / "conformance"
 AUTHORS = FOLDER / "authors.jsonl"
-INDEPENDENT = FOLDER / "independent.jsonl", FOLDER / "independent2.jsonl"
-"""Written by somebody who had not seen the rules; the second by somebody who had not seen the first either."""
+INDEPENDENT = tuple(FOLDER / f"independent{number}.jsonl" for number in ("", 2, 3, 4))
+"""Written by somebody who had not seen the rules; each later one by somebody who had not seen the earlier either."""
 FIRST_CONTACT = FOLDER / "first_contact.json"
 """What a version of the rules made of each, when it read it once and nothing had been mended after it."""
 Read = Literal["right", "misread", "unread"]

@@ -140,6 +140,17 @@ def test_one_picture_alone_cannot_be_swapped() -> None:
     assert asks.left_out()["swapped"] == 2
 
 
+def test_swapped_is_not_asked_and_counted_where_every_other_picture_shows_such_a_thing() -> None:
+    """Of 6 items 5 are cups, all of whose pictures but that of the sixth show one."""
+    cups = [item(n, label="cup") for n in range(5)]
+    asks = Asks(Shelf([*cups, item(5, label="lamp")]), plan("evidence"))
+    assert sum(slot.variant == "swapped" for slot in asks.slots()) == 12 and "swapped" not in asks.left_out()
+    asks = Asks(Shelf(cups), plan("evidence"))
+    assert "swapped" not in {slot.variant for slot in asks.slots()} and asks.left_out()["swapped"] == 10
+    about = item(5, label="lamp", queries=(query("x", "color", COLORS, 0, question="What color is the cup's lamp?"),))
+    assert Asks(Shelf([*cups, about]), plan("evidence")).left_out()["swapped"] == 10  # of the lamp it is asked
+
+
 def test_a_limit_draws_items_and_grows() -> None:
     items = [item(n) for n in range(40)]
     small, large = limited(items, 10), limited(items, 20)

@@ -64,7 +64,21 @@ def test_markdown_has_a_row_per_run_and_nothing_in_it_is_markup(runs: list[Run],
     assert lines[3].startswith(r"| a\|b\_c & \<b\>50 %\</b\> $x$\\ |")
     accuracy = scores[0]["accuracy"]
     assert f"| {written(accuracy.value)} ({between(accuracy.low, accuracy.high)}) |" in lines[2]
+    assert "leave out" not in lines[5]
     assert "80 regions of 40 pictures" in lines[5] and "revision dddddddddddd" in lines[5]
+
+
+def test_regions_that_scores_leave_out_are_in_every_form(tmp_path: Path) -> None:
+    """Of 20 regions the last lacks replies: scores of regions are over 19, accuracy is over all."""
+    own = items(20, 10)
+    run = open_runs([write_run(tmp_path / "cut", "m_<b>", able(0.6), own, missing=1)])
+    scores = [scores_of(run[0].lines, own, draws=50)]
+    found = json.loads(as_json(run, scores, []))["runs"][0]["scores"]
+    assert (found["both"]["left_out"], found["both"]["items"], found["accuracy"]["left_out"]) == (1, 19, 0)
+    table = pd.read_csv(io.StringIO(as_csv(run, scores))).set_index("score")
+    assert (table.loc["both", "left_out"], table.loc["accuracy", "left_out"]) == (1, 0)
+    words = "Scores of regions leave out those with missing replies: 1 of"
+    assert f"{words} m\\_\\<b\\>." in as_markdown(run, scores) and f"{words} m\\_<b>." in as_latex(run, scores)
 
 
 def test_latex_escapes_names(runs: list[Run], scores: list[Scores]) -> None:
@@ -80,7 +94,7 @@ def test_a_leaderboard_row_carries_every_stamp(runs: list[Run], scores: list[Sco
     for name in ("data_revision", "prompt_sha256", "extraction", "max_new_tokens", "max_pixels", "seeds", "protocol"):
         assert row[name] == getattr(runs[0].header, name)
     assert row["model"] == "slvr:tiny" and row["model_details"]["dtype"] == "float32"
-    assert row["both"]["value"] == scores[0]["both"].value
+    assert row["both"]["value"] == scores[0]["both"].value and row["both"]["left_out"] == 0
     (cut,) = open_runs([write_run(tmp_path / "cut", "m", able(0.5), items(5), missing=1)])
     with pytest.raises(ValueError, match="not whole"):
         leaderboard_row(cut, scores[0])

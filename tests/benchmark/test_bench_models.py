@@ -136,6 +136,28 @@ class TestSlvr:
         answered(own, partners)
         assert torch.allclose(batches[0].latents.visual_TD, swapped.latents.visual_TD, atol=1e-4)
 
+    def test_swapped_latents_are_fed_in_spans_beyond_the_first(self, tiny: Path) -> None:
+        """The token that random weights say most often becomes the start of a visual span."""
+        bench = shelf(4)
+        asks = asks_of(bench)
+        model = opened(f"slvr:{tiny}", latents="swapped", bench=bench, batch_size=8, max_new_tokens=24)
+        batches: list[Any] = []
+        spy(model, batches)
+        answered(model, asks)
+        tokens, weight = model._model.latent_config.tokens, model._model.lm_head.weight
+        said = batches[1].ids_BT[batches[1].sampled_BT].mode().values
+        with torch.no_grad():
+            weight[tokens.vis_start] = 1.5 * weight[said]
+        batches.clear()
+        answered(model, asks)
+        others, swapped = batches
+        given = others.latents.visual_TD.view(len(asks), 2, -1)
+        spans = (swapped.ids_BT == tokens.vis_start).sum(1)
+        slots = (swapped.latent_BT & (swapped.ids_BT == tokens.vis_slot)).sum(1).tolist()
+        assert spans.min() > 1 and max(slots) > 4, "no row has a second span"
+        wanted = [given[row, slot % 2] for row in range(len(asks)) for slot in range(slots[row])]
+        assert torch.equal(swapped.latents.visual_TD, torch.stack(wanted))
+
     def test_swapped_latents_need_other_pictures(self, tiny: Path) -> None:
         for bench in (None, shelf(1)):
             with pytest.raises(UsageError, match="need items of two pictures"):
@@ -304,6 +326,23 @@ class TestInterventions:
         assert torch.equal(swap("visual", rows, latents), given[[2, 0], 0])
         assert torch.equal(swap("visual", rows, latents), given[[2, 0], 1])
         assert torch.equal(swap("visual", rows, latents), given[[2, 0], 0])  # a second span
+
+    def test_swap_counts_the_slots_of_each_row_and_kind_for_itself(self) -> None:
+        """Row 0 is in its second span while row 1 is still in its first; semantic slots come between."""
+        visual, semantic = torch.arange(16.0).view(2, 2, 4), torch.arange(100.0, 106.0).view(2, 3)
+        swap = Swap(visual, semantic)
+
+        def fed(kind: Any, *rows: int) -> list[list[float]]:
+            found = swap(kind, torch.tensor(rows), torch.zeros(len(rows), 4 if kind == "visual" else 3))
+            return found.tolist()  # type: ignore[no-any-return]
+
+        v, s = visual.tolist(), semantic.tolist()
+        assert fed("visual", 0) == [v[0][0]]
+        assert fed("visual", 1, 0) == [v[1][0], v[0][1]]
+        assert fed("semantic", 0) == [s[0]]
+        assert fed("visual", 0, 1) == [v[0][0], v[1][1]]
+        assert fed("semantic", 1, 0) == [s[1], s[0]]
+        assert fed("visual", 1, 0) == [v[1][0], v[0][1]]
 
 
 class TestPictures:

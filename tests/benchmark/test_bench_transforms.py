@@ -108,11 +108,53 @@ def test_swapped_takes_a_picture_without_a_thing_of_that_label() -> None:
     assert taken == {one.item_id: pool(items[::-1]).other(one) for one in items}  # whatever their order
 
 
-def test_swapped_takes_any_other_picture_where_all_show_the_label() -> None:
+def test_where_all_pictures_show_the_label_it_is_told() -> None:
     items = [item(n, label="thing") for n in range(3)]
-    assert all(pool(items).other(one) != one.image_id for one in items)
+    assert not any(pool(items).has_other(one) for one in items)
+    assert all(pool(items).other(one) != one.image_id for one in items)  # for latents there must be some picture
     unknown = [item(n, label=None) for n in range(3)]
-    assert all(pool(unknown).other(one) != one.image_id for one in unknown)
+    assert all(pool(unknown).has_other(one) and pool(unknown).other(one) != one.image_id for one in unknown)
+    assert not pool(unknown[:1]).has_other(unknown[0])
+
+
+def saying(number: int, question: str, answer: str = "left", label: str | None = "lamp") -> Item:
+    """An item whose one telling query is this one."""
+    own = query("x", "relation", (answer, "nothing"), 0, question=question)
+    return item(number, label=label, queries=(own, query("x", "shape", COLORS, number % 4)))
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [("What is left of the Cup?", "lamp"), ("How many cups are there?", "2"), ("What stands there?", "a cup"),
+     ("What is in the coffee cup?", "milk")],
+)  # fmt: skip
+def test_words_of_questions_and_answers_tell_what_is_shown(question: str, answer: str) -> None:
+    """In every other picture but one some question about another thing names a cup."""
+    items = [
+        item(0, label="cup"),
+        *(saying(n, question, answer) for n in range(1, 9)),
+        saying(9, "What is a cupboard?"),
+    ]
+    assert pool(items).other(items[0]) == "image-00009"
+    assert pool(items).has_other(items[0]) and not pool(items[:-1]).has_other(items[0])
+
+
+def test_a_label_that_is_the_plural_of_another() -> None:
+    items = [item(0, label="glass"), item(1, label="glasses"), item(2, label="cup")]
+    assert {pool(items).other(one) for one in items[:2]} == {"image-00002"}
+
+
+@pytest.mark.parametrize("label", ["cup", None])
+def test_a_picture_with_other_answers_is_preferred(label: str | None) -> None:
+    def one(number: int, right: int) -> Item:
+        own = query("x", "color", COLORS, right, question="What color is it?")
+        return item(number, label=label if number == 0 else "lamp", queries=(own,))
+
+    for odd in range(1, 12):
+        items = [one(n, 0 if n != odd else 1) for n in range(12)]
+        assert pool(items).other(items[0]) == f"image-{odd:05d}"
+    same = [one(n, 0) for n in range(12)]
+    assert pool(same).has_other(same[0]) and pool(same).other(same[0]) != "image-00000"
 
 
 @pytest.mark.parametrize("name", TRANSFORMS)

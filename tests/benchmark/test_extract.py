@@ -6,14 +6,14 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmark.extract import VERSION, Extracted, extracted, open_answer
 from benchmark.extract.clean import LONGEST, cleaned
 from benchmark.extract.marks import choices_of
 from benchmark.extract.rules import read as read_fully
-from benchmark.extract.words import bare
+from benchmark.extract.words import NUMBERS, bare
 from slvr_data.stats import wilson
 from tests.benchmark.labelled import (
     AUTHORS,
@@ -65,7 +65,9 @@ def test_the_independent_replies_are_those_of_the_first_contacts() -> None:
         assert sum(first["lettered"]["named_choice"].values()) == first["lettered"]["replies"]
 
 
-@pytest.mark.parametrize(("file", "right", "misread"), [(INDEPENDENT[0], 335, 1), (INDEPENDENT[1], 274, 0)])
+@pytest.mark.parametrize(
+    ("file", "right", "misread"), [*zip(INDEPENDENT, (335, 276, 446, 287), (1, 0, 0, 6), strict=True)]
+)
 def test_the_independent_replies_are_read_no_worse_than_they_were(file: Path, right: int, misread: int) -> None:
     now = tally(labelled(file))
     assert now["right"] >= right
@@ -186,6 +188,46 @@ def test_what_the_second_first_contact_taught(reply: str, choices: tuple[str, ..
     assert outcome(reply, choices) == ("unparsed" if expected is None else "answer", expected)
 
 
+@pytest.mark.parametrize("letter", LETTERS + "EZ")
+@pytest.mark.parametrize("words", COLORS)
+@pytest.mark.parametrize("form", ["{}. {}", "The answer is {}. {}", "{}) the {}", "**{}** {}", "({}) {}"])
+def test_a_letter_with_words_is_that_choice_or_none(letter: str, words: str, form: str) -> None:
+    """A letter that no choice has, too: it once ended in an error."""
+    own = LETTERS.find(letter) == COLORS.index(words)
+    assert outcome(form.format(letter, words)) == (("answer", COLORS.index(words)) if own else ("unparsed", None))
+
+
+@settings(max_examples=50)
+@given(st.integers(0, 99), st.integers(0, 99))
+def test_number_words_are_their_numbers_and_no_others(said: int, offered: int) -> None:
+    for word in (NUMBERS[said], NUMBERS[said].replace(" ", "-")):
+        found = outcome(f"There are {word}.", (str(offered), "many"))
+        assert found == (("answer", 0) if said == offered else ("unparsed", None)), word
+    assert outcome(f"{NUMBERS[said]} hundred", (str(offered), "many"))[0] == "unparsed"
+
+
+@settings(max_examples=25)
+@given(st.integers(1000, 10**8), st.sampled_from([",", " ", ""]))
+def test_separators_of_thousands_make_no_difference(value: int, mark: str) -> None:
+    said = f"{value:,}".replace(",", mark)
+    for choice in (str(value), f"{value:,}"):
+        assert outcome(f"The value is {said}.", ("12", choice, str(value + 1))) == ("answer", 1)
+    assert outcome(f"The value is {said}.", tuple(said.split(mark) if mark else ["7"]))[0] == "unparsed"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("dog", "dogs"), ("bench", "benches"), ("berry", "berries"), ("knife", "knives"), ("mouse", "mice"),
+     ("box", "boxes"), ("woman", "women"), ("boy", "boys"), ("bus", "buses")],
+)  # fmt: skip
+def test_either_number_of_a_noun_is_read_and_denied_unless_both_are_choices(one: str, other: str) -> None:
+    for choice, said in ((one, other), (other, one)):
+        assert outcome(f"The picture shows {said}.", (choice, "a tree")) == ("answer", 0)
+        assert outcome(f"There are no {said}.", (choice, "a tree"))[0] == "unparsed"
+        assert outcome(f"I see {said} and a tree.", (choice, "a tree"))[0] == "unparsed"
+        assert outcome(said, (choice, "a tree", said)) == ("answer", 2)
+
+
 def test_json_without_an_answer_declines_where_it_says_so() -> None:
     assert outcome('{"answer": null, "reason": "I cannot see the cup."}')[0] == "refused"
     assert outcome('{"answer": null, "reason": "The cup is red."}')[0] == "unparsed"
@@ -198,7 +240,7 @@ def test_json_without_an_answer_declines_where_it_says_so() -> None:
 HOSTILE = (
     "a", " ", "\n", "A ", "C", "(", "[", "{", "<", "<think>", "<answer>", "\\boxed{", '{"a":', "not ", "if ", "or red ",
     "red or ", "the answer is ", "is it red? ", "- ", "1", "word, ", "~~", "*", "`", "wait ", "红", "\u200b",
-    "C because it is ",
+    "C because it is ", "no ", "1,000 ", "twenty ", "so the ", "is it C? Yes. ", "though it ", "1 + ",
 )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ import pytest
 import typer.main
 
 from pipelines.cli import app
-from tests.builds import BIN, environment
+from tests.builds import BIN, environment, run
 
 HEAVY = {"datasets", "pyarrow", "PIL", "numpy", "torch", "pandas", "pycocotools", "jinja2", "yaml", "rich", "pydantic"}
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
@@ -80,7 +80,7 @@ def test_every_command_option_and_argument_is_explained() -> None:
     } <= (set(COMMANDS))
     for name, entry in COMMANDS.items():
         assert len(entry.help or "") > 20, name
-        text = " ".join(command("slvr-data", name, "--help").split())
+        text = " ".join(run(name, "--help").stdout.split())
         for parameter in entry.params:
             shown = parameter.opts[0] if parameter.opts[0].startswith("-") else parameter.metavar
             assert shown in text, f"{name} {shown}"

@@ -198,11 +198,11 @@ async def keep_busy(client: Client, over: asyncio.Event, first: int = 0) -> None
 
 
 async def well_filled(stub: RunningStub) -> None:
-    """On average over five seconds the slots are at work and few calls wait: at once, or when others let us work."""
+    """On average over three seconds the slots are at work and few calls wait: at once, or when others let us work."""
     seen = []
     for _ in range(4):
         await asyncio.to_thread(stub.control, reset=True)
-        await asyncio.sleep(5)
+        await asyncio.sleep(3)
         log = await asyncio.to_thread(stub.log)
         seen.append((log["running"]["mean"] / log["slots"], log["waiting"]["mean"] / log["slots"]))
         if seen[-1][0] >= 0.9 and seen[-1][1] <= 1.5:
@@ -216,7 +216,7 @@ def test_sixteen_slots_are_found_and_filled_and_then_eight(tmp_path: Path) -> No
         async with calling(tmp_path, stub.base_url) as client:
             over = asyncio.Event()
             busy = asyncio.create_task(keep_busy(client, over))
-            await asyncio.sleep(6)
+            await asyncio.sleep(4)
             await well_filled(stub)
             await asyncio.to_thread(stub.control, slots=8)
             await asyncio.sleep(2)
@@ -234,7 +234,7 @@ def test_two_clients_share_a_server(tmp_path: Path) -> None:
         async with calling(tmp_path / "a", stub.base_url) as one, calling(tmp_path / "b", stub.base_url) as other:
             over = asyncio.Event()
             busy = [asyncio.create_task(keep_busy(each, over, 100_000 * n)) for n, each in enumerate((one, other))]
-            await asyncio.sleep(6)
+            await asyncio.sleep(4)
             await well_filled(stub)
             over.set()
             await asyncio.gather(*busy)

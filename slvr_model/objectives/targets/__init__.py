@@ -1,0 +1,1 @@
+"""What slots are to match: one file per provider."""

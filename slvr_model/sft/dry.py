@@ -1,0 +1,80 @@
+"""`slvr-train sft --dry-run`: what a configuration takes on each GPU, by formula; no weights and no data are read."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from slvr_model.efficiency.activations import Step
+from slvr_model.efficiency.estimate import Setup, estimate, table
+from slvr_model.efficiency.shapes import SHAPES, shape_config
+from slvr_model.latents import KEY, LatentConfig
+from slvr_model.loading import checked_config
+from slvr_model.sft.arguments import world
+from slvr_model.sft.config import SftConfig
+from slvr_model.sft.start import NEW, folder_of
+from slvr_model.tiny import SEMANTIC, SLOTS, tiny_config, tiny_tokenizer
+from slvr_model.tokens import LatentTokens
+
+TEXT = 160
+"""Positions of a question with its reply, latents included: an assumption where nothing is read."""
+VISUAL = 1024
+"""Visual tokens of a picture where `model.max_pixels` does not bound them: an assumption as well."""
+GPUS = 8
+"""Of a configuration that shares the model, where this is not a launch of several processes."""
+
+
+def told(config: SftConfig) -> str:
+    """The estimate as a table, with what was assumed.
+
+    Raises:
+        UsageError: the start is no checkpoint.
+    """
+    shape, name = _shape(config)
+    setup = _setup(config, shape)
+    found = estimate(shape, setup, name)
+    gpus = "1 GPU" if setup.gpus == 1 else f"{setup.gpus} GPUs"
+    return (
+        f"{table([found])}\nassumed: {gpus}, rows of {setup.visual} visual tokens and {TEXT} others; left out: what "
+        "CUDA itself holds"
+    )
+
+
+def _shape(config: SftConfig) -> tuple[Any, str]:
+    """The configuration of the start's model, with latents, and its name."""
+    start = config.model.start
+    size = re.search(r"qwen2\.5-vl-(\d+b)", start.lower())
+    if size and size[1] in SHAPES and folder_of(start) is None:
+        return shape_config(size[1], config.model.visual_slots, config.model.semantic_dim or 1024), size[1]
+    if start in NEW or (start.startswith("slvr:") and folder_of(start) is None):
+        shape: Any = tiny_config()
+        setattr(shape, KEY, LatentConfig(LatentTokens.of(tiny_tokenizer()), SLOTS, SEMANTIC).to_dict())
+        return shape, "tiny"
+    shape = checked_config(folder_of(start) or start)
+    if getattr(shape, KEY, None) is None:
+        tokens = LatentTokens(*range(6))  # which ids they have changes no size
+        latents = LatentConfig(tokens, config.model.visual_slots, config.model.semantic_dim or 1024)
+        setattr(shape, KEY, latents.to_dict())
+    return shape, start.rsplit("/", 1)[-1]
+
+
+def _setup(config: SftConfig, shape: Any) -> Setup:
+    training, model, vision = config.training, config.model, shape.vision_config
+    side = vision.patch_size * vision.spatial_merge_size
+    visual = model.max_pixels // side**2 if model.max_pixels else VISUAL
+    shared = config.sharding.kind != "none"
+    gpus = world()[1] if world()[1] > 1 or not shared else GPUS
+    lora = training.lora
+    step = Step(
+        training.rows, visual + TEXT, model.dtype, training.bf16, lora.rank if lora else 0, training.checkpointing
+    )
+    return Setup(
+        step,
+        visual,
+        encoder=model.train_vision,
+        merger=model.train_merger,
+        vocabulary=lora is None or lora.vocabulary,
+        gpus=gpus,
+        shard=shared,
+        accumulation=training.accumulate,
+    )

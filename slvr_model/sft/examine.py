@@ -1,0 +1,111 @@
+"""Accuracy on held-out samples, twice: latents as the model writes them, and their targets fed in place of them.
+
+Everything else is the same in both, so that the difference is what the model's own latents lack: the gap between
+training that feeds targets and use that has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from slvr_model.data import Sample, Unusable
+from slvr_model.decoding import Decoded
+from slvr_model.latents import Latents
+from slvr_model.objectives.base import Objective
+from slvr_model.objectives.config import SEMANTIC, VISUAL
+from slvr_model.rows import Row
+from slvr_model.sft.config import EvaluationConfig
+from slvr_model.sft.samples import RowMaker
+
+
+class Examiner:
+    """Asks a model about held-out samples.
+
+    Args:
+        samples: held-out samples.
+        maker: of rows.
+        config: how many at once, and how long replies may be.
+        part: (i, n): every n-th sample from the i-th on, to be summed up over n processes.
+    """
+
+    def __init__(
+        self, samples: Sequence[Sample], maker: RowMaker, config: EvaluationConfig, part: tuple[int, int] = (0, 1)
+    ) -> None:
+        self.samples, self.maker, self.config, self.part = samples, maker, config, part
+
+    @property
+    def objective(self) -> Objective:
+        """Of the model that is asked."""
+        return self.maker.objective
+
+    @property
+    def has_targets(self) -> bool:
+        """Whether slots have targets that could be fed."""
+        config = self.objective.config
+        return config.kind in (*VISUAL, *SEMANTIC) and config.targets == "pooled"
+
+    @torch.no_grad()
+    def accuracy(self, learner: nn.Module, device: torch.device) -> dict[str, float]:
+        """`accuracy` with own latents; where slots have targets, `teacher_accuracy` and `gap` (teacher - own).
+
+        An answer is right that is the sample's, letter by letter. Unusable samples are left out. Summed up over all
+        processes.
+        """
+        counts = torch.zeros(3, dtype=torch.float64)
+        learner.eval()
+        numbers = range(self.part[0], len(self.samples), self.part[1])
+        for start in range(0, len(numbers), self.config.rows):
+            held = [self.samples[number] for number in numbers[start : start + self.config.rows]]
+            counts += self._batch(learner, [pair for sample in held for pair in self._rows(sample)], device)
+        learner.train()
+        if self.part[1] > 1:
+            counts = counts.to(device)
+            torch.distributed.all_reduce(counts)
+        asked, own, teacher = (float(value) for value in counts)
+        found = {"accuracy": own / max(asked, 1), "samples": asked}
+        if self.has_targets:
+            found |= {"teacher_accuracy": teacher / max(asked, 1), "gap": (teacher - own) / max(asked, 1)}
+        return found
+
+    def _rows(self, sample: Sample) -> list[tuple[Row, Row, str]]:
+        """(question, question with reply, answer) of a sample; nothing where it is unusable."""
+        lettered = bool(sample.choices) and self.maker.config.lettered > 0.5
+        try:
+            ids = self.maker.answer(sample, lettered)
+            asked = self.maker.rows.asked(sample, lettered=lettered)
+            whole = self.objective.row(asked, sample, ids, lettered=lettered)
+        except Unusable:
+            return []
+        return [(self.objective.asked(asked), whole, self._text(ids))]
+
+    def _batch(self, learner: Any, rows: list[tuple[Row, Row, str]], device: torch.device) -> torch.Tensor:
+        if not rows:
+            return torch.zeros(3, dtype=torch.float64)
+        asked, whole, wanted = zip(*rows, strict=True)
+        batch = self.objective.collate(asked, "left").to(device)
+        form = self.objective.form
+        options = form.options() | {"max_new_tokens": form.visual_steps + 6 + self.config.new_tokens}
+        own = learner.written(batch, None, **options)
+        right = [self._right(own, wanted), 0]
+        if self.has_targets:
+            targets = self._targets(learner, self.objective.collate(whole).to(device))
+            right[1] = self._right(learner.written(batch, targets, **options), wanted)
+        return torch.tensor([len(rows), *right], dtype=torch.float64)
+
+    def _targets(self, learner: Any, batch: Any) -> Latents:
+        targets: Latents = learner.targets(batch)
+        kind = self.objective.config.kind
+        visual = targets.visual_TD if kind in VISUAL else None
+        return Latents(visual, targets.semantic_SE if kind in SEMANTIC else None)
+
+    def _right(self, decoded: Decoded, wanted: Sequence[str]) -> int:
+        given = [self._text(self.objective.answer(ids)) for ids in decoded.replies()]
+        return sum(one == other for one, other in zip(given, wanted, strict=True))
+
+    def _text(self, ids: Sequence[int]) -> str:
+        tokenizer = self.maker.rows.processor.tokenizer
+        return str(tokenizer.decode(list(ids), skip_special_tokens=True)).strip()

@@ -1,0 +1,138 @@
+"""What lies beside a checkpoint: the resolved configuration, versions, hashes of the data, accounts and the log."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from slvr_data.errors import RunError, UsageError
+from slvr_data.files import sha256_of, write_atomic
+from slvr_model.data import Accounts
+from slvr_model.sft.config import SftConfig
+from slvr_model.sft.settings import as_yaml
+
+CONFIG, FACTS, LOG, COMPLETE = "sft.yaml", "sft.json", "log.jsonl", "complete.json"
+PACKAGES = (
+    "slvr",
+    "torch",
+    "transformers",
+    "accelerate",
+    "peft",
+    "safetensors",
+    "tokenizers",
+    "numpy",
+    "pillow",
+    "pyarrow",
+)
+FREE = ("out", "logging", "saving", "evaluation", "data.set", "data.cache", "data.workers", "training.device")
+"""Settings that a resumed run may change: they decide no weight."""
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that decide bits; one that is not installed is left out."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def start_hashes(folder: Path | None) -> dict[str, str]:
+    """sha256 of the weight files of a start that lies on this machine."""
+    files = sorted(folder.glob("*.safetensors")) if folder is not None else []
+    return {file.name: sha256_of(file) for file in files}
+
+
+def write_records(folder: Path, config: SftConfig, facts: dict[str, Any], log: Path | None = None) -> None:
+    """Write configuration, facts and log into a folder."""
+    write_atomic(folder / CONFIG, as_yaml(config).encode())
+    write_atomic(folder / FACTS, (json.dumps(facts, indent=1, sort_keys=True) + "\n").encode())
+    if log is not None and log.exists() and log.parent != folder:
+        write_atomic(folder / LOG, log.read_bytes())
+
+
+def mark_complete(folder: Path, step: int, accounts: Accounts) -> None:
+    """Say that a checkpoint is whole: the last file that is written into it."""
+    kept = {"step": step, "seen": accounts.seen, "unusable": accounts.unusable, "named": accounts.named}
+    write_atomic(folder / COMPLETE, json.dumps(kept, sort_keys=True).encode())
+
+
+def restore_accounts(folder: Path, accounts: Accounts) -> None:
+    """What was counted until a checkpoint."""
+    kept = json.loads((folder / COMPLETE).read_bytes())
+    accounts.seen = kept["seen"]
+    accounts.unusable.update(kept["unusable"])
+    accounts.named.update(kept["named"])
+
+
+def checkpoints(out: Path) -> list[Path]:
+    """Whole checkpoints of a run, the oldest first."""
+    found = [folder for folder in out.glob("checkpoint-*") if (folder / COMPLETE).exists()]
+    return sorted(found, key=lambda folder: int(folder.name.rsplit("-", 1)[1]))
+
+
+def prune(out: Path, keep: int) -> None:
+    """Remove all but the last whole checkpoints."""
+    for folder in checkpoints(out)[:-keep]:
+        (folder / COMPLETE).unlink()  # first, so that what is half removed is not taken for whole
+        shutil.rmtree(folder)
+
+
+def tidy(out: Path) -> None:
+    """Remove checkpoints that a killed run left unfinished, and take the log back to the last whole one."""
+    whole = checkpoints(out)
+    for folder in out.glob("checkpoint-*"):
+        if folder not in whole:
+            shutil.rmtree(folder)
+    if whole and (whole[-1] / LOG).exists():
+        write_atomic(out / LOG, (whole[-1] / LOG).read_bytes())
+    else:
+        (out / LOG).unlink(missing_ok=True)
+
+
+def check_same(out: Path, config: SftConfig, facts: dict[str, Any]) -> None:
+    """Whether a run in a folder is the one that `config` describes.
+
+    Raises:
+        UsageError: a setting that decides weights differs, or data, start or number of processes.
+        RunError: the folder's records cannot be read.
+    """
+    try:
+        before = _flat(yaml.safe_load((out / CONFIG).read_text(encoding="utf-8")))
+        known = json.loads((out / FACTS).read_bytes())
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise RunError(f"{out} holds no run that could be gone on with: {error}") from None
+    now = _flat(config.model_dump(mode="json"))
+    for key in sorted(before.keys() | now.keys()):
+        free = any(key == name or key.startswith(f"{name}.") for name in FREE)
+        if not free and before.get(key) != now.get(key):
+            raise UsageError(
+                f"{out} holds another run: {key} was {before.get(key)!r} and is {now.get(key)!r}; "
+                "give another out, or the same settings"
+            )
+    for key, what in (("data", "the set has changed"), ("start", "the starting model has changed")):
+        if known.get(key) != facts[key]:
+            raise UsageError(f"{out} holds another run: {what}; give another out")
+    if known.get("processes") != facts["processes"]:
+        raise UsageError(
+            f"{out} was begun by {known.get('processes')} processes, these are {facts['processes']}: the order of "
+            "samples depends on it; start as many"
+        )
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            found |= _flat(value, f"{prefix}{key}.")
+        else:
+            found[prefix + key] = value
+    return found

@@ -1,0 +1,326 @@
+"""`slvr-train sft`: a run from its configuration to a checkpoint, begun or gone on with."""
+
+from __future__ import annotations
+
+import logging
+import math
+import shutil
+import sys
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers.utils import logging as reports
+
+from slvr_data.errors import RunError, UsageError
+from slvr_data.files import disk_errors, sha256_of
+from slvr_data.shards import files_of
+from slvr_model.data import Accounts, Sample, SlvSamples, Unusable
+from slvr_model.efficiency.lengths import Plan
+from slvr_model.latents import LatentConfig
+from slvr_model.loading import checked_config
+from slvr_model.objectives.base import open_objective
+from slvr_model.objectives.config import SEMANTIC
+from slvr_model.rows import Block, Row
+from slvr_model.sample_rows import SampleRows
+from slvr_model.sft import records
+from slvr_model.sft.arguments import arguments, world
+from slvr_model.sft.callbacks import Course, Keeping
+from slvr_model.sft.collate import Collator
+from slvr_model.sft.config import SftConfig
+from slvr_model.sft.examine import Examiner
+from slvr_model.sft.learner import Learner
+from slvr_model.sft.mapped import MappedSamples, mapped
+from slvr_model.sft.order import PlannedBatches, batches_of
+from slvr_model.sft.samples import RowMaker, ShownSamples, StreamedBatches, lengths_of
+from slvr_model.sft.start import (
+    NEW,
+    add_lora,
+    checkpoint_layers,
+    folder_of,
+    freeze,
+    is_public,
+    measure,
+    open_start,
+    sizes,
+)
+from slvr_model.sft.trainer import EXTRA, SftTrainer
+
+FINAL = "checkpoint"
+"""Folder of the finished model, in the run's."""
+
+
+class _Part:
+    """Some of the samples, by number."""
+
+    def __init__(self, samples: MappedSamples, numbers: Sequence[int]) -> None:
+        self.samples, self.numbers = samples, numbers
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, number: int) -> Sample:
+        return self.samples[self.numbers[number]]
+
+
+def train_sft(config: SftConfig, resume: bool = False) -> Path:
+    """Train; the folder of the finished checkpoint.
+
+    Raises:
+        UsageError: the configuration does not fit data, start, machine, or the run that the folder holds.
+        RunError: too many samples are unusable, memory or the disk is short, or the loss is no number.
+    """
+    out, data = _checked(config)
+    rank, ranks = world()
+    reports.set_verbosity(logging.ERROR)
+    if (out / FINAL / records.FACTS).exists() and resume:
+        _say(rank, f"finished already: {out / FINAL}")
+        return out / FINAL
+    learning, held = _open_sets(config, data)
+    facts = {
+        "data": {"manifest": sha256_of(data / "manifest.json"), "split": config.data.split},
+        "start": {"name": config.model.start, "files": records.start_hashes(folder_of(config.model.start))},
+        "versions": records.versions(),
+        "processes": ranks,
+    }
+    before = _prepare_folder(out, config, facts, resume, rank)
+    run = _Run(config, out, learning, held, facts)
+    trainer = run.trainer()
+    _say(rank, run.summary(before))
+    try:
+        trainer.train(resume_from_checkpoint=None if before is None else str(before))
+        if not config.evaluation.every or trainer.state.global_step % config.evaluation.every:
+            trainer.evaluate()
+        return run.finish(trainer)
+    except RunError as error:
+        raise _plain(error) from error
+    finally:
+        run.course.close()
+
+
+def _checked(config: SftConfig) -> tuple[Path, Path]:
+    if config.out is None:
+        raise UsageError("out is missing: name the run's folder with --set out=DIR")
+    if config.data.set is None:
+        raise UsageError("data.set is missing: name a published SLV-Set with --set data.set=DIR")
+    return config.out, config.data.set
+
+
+def _open_sets(config: SftConfig, folder: Path) -> tuple[SlvSamples, SlvSamples | None]:
+    """What is learnt and what is held out, with embeddings where the objective needs them."""
+    dimension = None
+    needed = config.objective.kind in SEMANTIC
+    if needed and not is_public(config.model.start) and config.model.start not in NEW:
+        name = folder_of(config.model.start) or config.model.start
+        latents = LatentConfig.of(checked_config(name))
+        dimension = latents.target_dim or latents.semantic_dim or None
+    budget = config.data.error_budget
+    made = SlvSamples(folder, config.data.split, embeddings=needed, dimension=dimension, budget=budget)
+    if config.evaluation.samples == 0 or config.data.held_out == config.data.split:
+        return made, None
+    if not files_of(made.manifest.files, "multiquery", config.data.held_out):
+        raise UsageError(
+            f"{folder} has no questions of split {config.data.held_out!r} to evaluate on: set data.held_out=train to "
+            "hold out some of what would be learnt, or evaluation.samples=0"
+        )
+    return made, SlvSamples(folder, config.data.held_out, embeddings=needed, dimension=dimension, budget=budget)
+
+
+def _prepare_folder(out: Path, config: SftConfig, facts: dict[str, Any], resume: bool, rank: int) -> Path | None:
+    """Begin the run's folder, or the checkpoint to go on from."""
+    begun = (out / records.CONFIG).exists()
+    if begun and not resume:
+        raise UsageError(f"{out} holds a run: --resume goes on with it; or give another out")
+    if begun:
+        records.check_same(out, config, facts)
+    whole = records.checkpoints(out)
+    if rank == 0:
+        with disk_errors(f"writing {out}"):
+            out.mkdir(parents=True, exist_ok=True)
+            if begun:
+                records.tidy(out)
+    return whole[-1] if whole else None
+
+
+class _Run:
+    """What a run is made of."""
+
+    def __init__(
+        self, config: SftConfig, out: Path, learning: SlvSamples, held: SlvSamples | None, facts: dict[str, Any]
+    ) -> None:
+        self.config, self.out, self.facts = config, out, facts
+        self.rank, self.ranks = world()
+        self.model, self.processor = open_start(config.model, _dimension(learning), config.training.seed)
+        objective = open_objective(config.objective, self.model, self.processor.tokenizer)
+        freeze(self.model, config.model)
+        if config.training.lora:
+            torch.manual_seed(config.training.seed)  # of adapters
+            add_lora(self.model, config.training.lora)
+        if config.training.checkpointing:
+            checkpoint_layers(self.model)
+        self.learner = Learner(self.model, objective)
+        rows = SampleRows(self.processor, self.model.layout)
+        self.maker = RowMaker(rows, objective, config.data, config.training.seed)
+        self.accounts = Accounts(config.data.error_budget)
+        self._open_data(learning, held)
+        self.course = Course(out, self.rank == 0)
+
+    def _open_data(self, learning: SlvSamples, held: SlvSamples | None) -> None:
+        config, cache = self.config, self.config.data.cache or self.out / "cache"
+        want = config.evaluation.samples
+        self.order: PlannedBatches | None = None
+        if config.data.access == "streamed":
+            self.held: Any = list(islice(held, want)) if held is not None else []
+            self.batches = (config.training.steps or 0) * config.training.accumulate
+            self.dataset: Any = StreamedBatches(
+                learning, self.maker, config.training.rows, self.batches, self.rank, self.ranks
+            )
+            self.first: Any = islice(learning, config.model.statistics)
+            return
+        samples = mapped(learning, cache)
+        numbers = list(range(min(len(samples), config.data.limit or len(samples))))
+        if held is not None:
+            kept = mapped(held, cache)
+            self.held = _Part(kept, range(min(want, len(kept))))
+        else:
+            numbers, last = _without_last(samples, numbers, want)
+            self.held = _Part(samples, last)
+        if not numbers:
+            raise UsageError(f"{learning.folder} has no sample of split {learning.split!r} to learn")
+        plan = self._plan(samples, numbers)
+        self.batches = _batches(config, plan)
+        self.order = PlannedBatches(plan, self.rank, self.batches)
+        self.dataset = ShownSamples(samples, numbers, self.maker)
+        self.first = (samples[number] for number in numbers[: config.model.statistics])
+
+    def _plan(self, samples: MappedSamples, numbers: list[int]) -> Plan:
+        training = self.config.training
+        lengths = [1] * len(numbers) if training.lengths == "random" else lengths_of(samples, len(numbers), self.maker)
+        return Plan(
+            torch.as_tensor(lengths).numpy(),
+            training.lengths,
+            training.rows,
+            training.seed,
+            ranks=self.ranks,
+            budget=(training.packed_positions or 0) if training.lengths == "packed" else 0,
+        )
+
+    @property
+    def steps(self) -> int:
+        """Of the optimiser."""
+        return math.ceil(self.batches / self.config.training.accumulate)
+
+    def trainer(self) -> SftTrainer:
+        """The trainer, before its first step."""
+        config = self.config
+        args = arguments(config, self.out, self.steps)
+        before = records.checkpoints(self.out)
+        if before:
+            records.restore_accounts(before[-1], self.accounts)
+        elif is_public(config.model.start) or config.model.start in NEW:
+            self.model.to(args.device)  # type: ignore[arg-type]
+            measure(self.model, _rows(self.first, self.maker))
+        if self.rank == 0 and not before:
+            records.write_records(self.out, config, self.facts)
+        shared = config.sharding.kind != "none"  # all processes must take every step of decoding together
+        part = (0, 1) if shared else (self.rank, self.ranks)
+        examiner = Examiner(self.held, self.maker, config.evaluation, part) if len(self.held) else None
+        packed = config.training.lengths == "packed"
+        return SftTrainer(
+            self.learner,
+            args,
+            config,
+            dataset=self.dataset,
+            order=self.order,
+            collate=Collator(self.learner.objective, self.model.layout if packed else None),
+            examiner=examiner,
+            accounts=self.accounts,
+            processor=self.processor,
+            callbacks=[self.course, Keeping(config, self.out, self.facts, self.accounts)],
+        )
+
+    def summary(self, before: Path | None) -> str:
+        """What is about to happen, in a line or two."""
+        trained, every = sizes(self.learner)
+        samples = "a stream" if self.order is None else f"{len(self.dataset):,} samples"
+        begun = "" if before is None else f", from {before.name}"
+        training = self.config.training
+        return (
+            f"{samples}, {len(self.held)} held out; {trained:,} of {every:,} parameters are trained; {self.steps:,} "
+            f"steps of {training.rows} x {training.accumulate} x {self.ranks} samples{begun}"
+        )
+
+    def finish(self, trainer: SftTrainer) -> Path:
+        """Write the finished checkpoint with its records; it appears as a whole."""
+        final, fresh = self.out / FINAL, self.out / f".{FINAL}.tmp"
+        if self.rank == 0:
+            shutil.rmtree(fresh, ignore_errors=True)
+        with disk_errors(f"writing {final}"):
+            trainer.save_model(str(fresh))
+        if self.rank == 0:
+            (fresh / EXTRA).unlink(missing_ok=True)
+            accounts = {"seen": self.accounts.seen, "unusable": dict(self.accounts.unusable)}
+            facts = self.facts | {"steps": trainer.state.global_step, "samples": accounts}
+            records.write_records(fresh, self.config, facts, self.out / records.LOG)
+            shutil.rmtree(final, ignore_errors=True)
+            fresh.rename(final)
+            if self.accounts.unusable:
+                _say(0, f"unusable samples: {self.accounts.report()}")
+            _say(0, f"finished: {final}")
+        return final
+
+
+def _dimension(samples: SlvSamples) -> int | None:
+    """The size of a set's embeddings."""
+    if not samples.embeddings:
+        return None
+    first = next(iter(samples), None)
+    return None if first is None or first.embedding is None else len(first.embedding)
+
+
+def _rows(samples: Any, maker: RowMaker) -> Any:
+    """Rows with latents of the usable samples, to measure visual tokens on."""
+    for sample in samples:
+        try:
+            row: Row = maker.rows.row(sample, latents=False)
+        except Unusable:
+            continue
+        yield _boxed(row, sample, maker)
+
+
+def _boxed(row: Row, sample: Sample, maker: RowMaker) -> Row:
+    """A row with a visual span of the sample's region, whatever the objective's replies have."""
+    latents = maker.rows.layout.latents
+    span = latents.tokens.reply(latents.visual_slots, semantic=False)
+    return Row(row.prefix, (Block((), tuple(span), (sample.box,)),), row.pictures)
+
+
+def _without_last(samples: MappedSamples, numbers: list[int], want: int) -> tuple[list[int], list[int]]:
+    """Numbers without the last pictures that together have `want` samples, and those samples."""
+    if want == 0:
+        return numbers, []
+    pictures = samples.pictures
+    cut = max(0, len(numbers) - want)
+    while 0 < cut < len(numbers) and pictures[numbers[cut]] == pictures[numbers[cut - 1]]:
+        cut -= 1
+    return numbers[:cut], numbers[cut:][:want]
+
+
+def _batches(config: SftConfig, plan: Plan) -> int:
+    """Batches of one process in the whole training."""
+    training = config.training
+    if training.steps is not None:
+        return training.steps * training.accumulate
+    return max(1, math.ceil((training.epochs or 1) * batches_of(plan)))
+
+
+def _plain(error: RunError) -> RunError:
+    """An error of a process that prepares batches, without the traceback that torch puts around it."""
+    return RunError(str(error).rsplit("RunError: ", 1)[-1].strip())
+
+
+def _say(rank: int, text: str) -> None:
+    if rank == 0:
+        print(text, file=sys.stderr, flush=True)

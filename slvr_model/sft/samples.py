@@ -1,0 +1,231 @@
+"""Samples -> rows of an objective: what is drawn for a showing, substitutes for unusable ones, lengths beforehand."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import count, islice
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from torch.utils.data import Dataset, IterableDataset
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
+
+from slvr_data.errors import RunError
+from slvr_model.data import Sample, SlvSamples, Unusable
+from slvr_model.objectives.base import Objective
+from slvr_model.prompts import LETTERS, question_text
+from slvr_model.rows import Row
+from slvr_model.sample_rows import SampleRows
+from slvr_model.sft.config import DataConfig
+from slvr_model.sft.mapped import MappedSamples
+from slvr_model.tokens import spelled
+
+SUBSTITUTES = 20
+"""Samples that are tried in place of one that is unusable."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A row to learn from, with the samples that could not be used before it was found."""
+
+    row: Row
+    faults: tuple[tuple[str, str, str], ...] = ()
+    """(record, reason, evidence) of each."""
+
+
+class RowMaker:
+    """Makes rows of samples: question in one of its wordings, open or lettered, with the objective's reply.
+
+    What is drawn for a showing is a function of (seed, sample, number of the showing) alone.
+    """
+
+    def __init__(self, rows: SampleRows, objective: Objective, config: DataConfig, seed: int) -> None:
+        self.rows, self.objective, self.config, self.seed = rows, objective, config, seed
+        self.limit = min(config.positions or rows.layout.limit, rows.layout.limit)
+
+    def row(self, sample: Sample, showing: int) -> Row:
+        """The row of a sample for its `showing`-th time.
+
+        Raises:
+            Unusable: the row is too long, or a text, the picture or the embedding cannot be used.
+        """
+        wording, lettered = self._drawn(sample, showing)
+        asked = self.rows.asked(sample, wording=wording, lettered=lettered)
+        row = self.objective.row(asked, sample, self.answer(sample, lettered), lettered=lettered)
+        length = sum(len(block.prompt) + len(block.reply) for block in row.blocks) + len(row.prefix)
+        if length > self.limit:
+            raise Unusable("prompt-too-long", f"{length} positions, data.positions or the model allows {self.limit}")
+        return row
+
+    def answer(self, sample: Sample, lettered: bool) -> tuple[int, ...]:
+        """The ids of the answer, or of its letter, with the end token."""
+        tokenizer = self.rows.processor.tokenizer
+        answer = LETTERS[sample.choices.index(sample.answer)] if lettered else sample.answer
+        if found := spelled(tokenizer, answer):
+            raise Unusable("special-token", f"{', '.join(found)} in an answer; no text may spell that")
+        return (*tokenizer(answer, add_special_tokens=False).input_ids, tokenizer.eos_token_id)
+
+    def _drawn(self, sample: Sample, showing: int) -> tuple[int, bool]:
+        dice = random.Random(f"{self.seed} {showing} {sample.query_id}")
+        wording = dice.randrange(len(sample.wordings)) if self.config.paraphrases else 0
+        return wording, bool(sample.choices) and dice.random() < self.config.lettered
+
+
+class ShownSamples(Dataset[Shown]):
+    """Rows by (showing, number of the sample)."""
+
+    def __init__(self, samples: MappedSamples, numbers: Sequence[int], maker: RowMaker) -> None:
+        self.samples, self.numbers, self.maker = samples, list(numbers), maker
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, key: tuple[int, int]) -> Shown:
+        """The row of a sample; of the next usable one where it is unusable."""
+        showing, number = key
+        faults: list[tuple[str, str, str]] = []
+        for offset in range(SUBSTITUTES):
+            sample = self.samples[self.numbers[(number + offset) % len(self.numbers)]]
+            try:
+                return Shown(self.maker.row(sample, showing), tuple(faults))
+            except Unusable as fault:
+                faults.append(_named(sample, fault))
+        raise RunError(_too_many(faults))
+
+
+class StreamedBatches(IterableDataset[list[Shown]]):
+    """Batches of one process from a set in its order, shuffled through a buffer; pass after pass, without end.
+
+    Processes take batches in turn, and each reads the whole stream.
+    """
+
+    def __init__(
+        self, samples: SlvSamples, maker: RowMaker, size: int, batches: int, rank: int = 0, ranks: int = 1
+    ) -> None:
+        self.samples, self.maker, self.size, self.batches = samples, maker, size, batches
+        self.rank, self.ranks = rank, ranks
+
+    def __len__(self) -> int:
+        return self.batches
+
+    def __iter__(self) -> Iterator[list[Shown]]:
+        held: list[Shown] = []
+        faults: list[tuple[str, str, str]] = []
+        given = 0
+        for place, (showing, sample) in enumerate(self._shuffled()):
+            if place % self.ranks != self.rank:
+                continue
+            try:
+                held.append(Shown(self.maker.row(sample, showing), tuple(faults)))
+                faults = []
+            except Unusable as fault:
+                faults.append(_named(sample, fault))
+            if len(faults) > SUBSTITUTES:
+                raise RunError(_too_many(faults))
+            if len(held) == self.size:
+                yield held
+                held, given = [], given + 1
+            if given == self.batches:
+                return
+
+    def _shuffled(self) -> Iterator[tuple[int, Sample]]:
+        """(showing, sample), each drawn from a buffer that the stream refills."""
+        dice = random.Random(f"{self.maker.seed} stream")
+        buffer: list[tuple[int, Sample]] = []
+        for showing in count():
+            met = False
+            for sample in islice(self.samples, self.maker.config.limit):
+                met = True
+                if len(buffer) < self.maker.config.buffer:
+                    buffer.append((showing, sample))
+                    continue
+                place = dice.randrange(len(buffer))
+                yield buffer[place]
+                buffer[place] = (showing, sample)
+            if not met:
+                raise RunError(f"{self.samples.folder} has no usable sample of split {self.samples.split!r}")
+
+
+def _too_many(faults: Sequence[tuple[str, str, str]]) -> str:
+    return f"{len(faults)} samples in a row cannot be used; the last: {': '.join(faults[-1])}"
+
+
+def _named(sample: Sample, fault: Unusable) -> tuple[str, str, str]:
+    return f"query {sample.query_id} of region {sample.region_id}", fault.reason, fault.evidence
+
+
+@dataclass(frozen=True)
+class _Sized:
+    """What of a `rows.Picture` the length of a reply depends on."""
+
+    size: tuple[float, float]
+    grid: tuple[int, int, int]
+
+
+def lengths_of(samples: MappedSamples, number: int, maker: RowMaker) -> npt.NDArray[np.int64]:
+    """About how many positions each of the first `number` samples takes, from texts and picture sizes alone.
+
+    Exact for a question's first wording, lettered where that is the more frequent form. No picture but one is decoded.
+    """
+    processor, merge = maker.rows.processor, maker.rows.layout.merge
+    lettered = maker.config.lettered >= 0.5
+    around, found = _around(samples, maker), list[int]()
+    for rows in samples.rows():
+        texts = [question_text(known["question"], known["choices"] if lettered else ()) for known in rows]
+        asked = processor.tokenizer(texts, add_special_tokens=False).input_ids
+        for known, ids in zip(rows, asked, strict=True):
+            picture = _Sized((known["width"], known["height"]), _grid(known, processor.image_processor))
+            visual = picture.grid[1] * picture.grid[2] // merge**2
+            found.append(around + len(ids) + visual + _reply(_without_picture(known), picture, maker, lettered))
+        if len(found) >= number:
+            break
+    return np.asarray(found[:number])
+
+
+def _around(samples: MappedSamples, maker: RowMaker) -> int:
+    """Positions of the chat form around a question and its picture."""
+    processor, question = maker.rows.processor, "What is it?"
+    size = len(processor.tokenizer(question, add_special_tokens=False).input_ids)
+    for number in range(min(SUBSTITUTES, len(samples))):
+        sample = replace(samples[number], question=question, wordings=(question,), choices=())
+        try:
+            row = maker.rows.asked(sample)
+        except Unusable:
+            continue
+        shown = sum(picture.grid[1] * picture.grid[2] for picture in row.pictures)
+        return len(row.prefix) - size - shown // maker.rows.layout.merge**2
+    raise RunError(f"the first {SUBSTITUTES} samples cannot be used: validate the set")
+
+
+def _without_picture(known: dict[str, Any]) -> Sample:
+    """A sample whose picture is a single pixel: a reply does not depend on what it shows."""
+    kept = {name: value for name, value in known.items() if name not in ("picture", "width", "height")}
+    vector = kept.pop("embedding")
+    sample = Sample(picture=Image.new("RGB", (1, 1)), embedding=vector, **kept)
+    return replace(sample, embedding=None if vector is None else np.asarray(vector, np.float32))
+
+
+def _grid(known: dict[str, Any], pictures: Any) -> tuple[int, int, int]:
+    """The grid of patches that the processor will make of a picture."""
+    side, size = pictures.patch_size, pictures.size
+    least, most = size["shortest_edge"], size["longest_edge"]
+    try:
+        rows, columns = smart_resize(known["height"], known["width"], side * pictures.merge_size, least, most)
+    except ValueError:  # sides too unlike: the sample will turn out unusable
+        return (1, pictures.merge_size, pictures.merge_size)
+    return (1, rows // side, columns // side)
+
+
+def _reply(sample: Sample, picture: _Sized, maker: RowMaker, lettered: bool) -> int:
+    """Positions of a reply and of what stands before it; 1 for a sample that will turn out unusable."""
+    letter = lettered and bool(sample.choices)
+    try:
+        answer = maker.answer(sample, letter)
+        block = maker.objective.block(sample, answer, lettered=letter, picture=picture)
+        return len(block.prompt) + len(block.reply)
+    except Unusable:
+        return 1

@@ -1,0 +1,165 @@
+"""Configuration files: read, changed by `--set`, checked, shown. Shipped ones go by their name."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import types
+import typing
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from slvr_data.errors import UsageError
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+"""Where the shipped ones lie."""
+
+
+def shipped() -> dict[str, str]:
+    """Name -> what it is for: the first line of each shipped file."""
+    files = sorted(CONFIGS.glob("*.yaml"))
+    return {file.stem: file.read_text(encoding="utf-8").splitlines()[0].lstrip("# ") for file in files}
+
+
+def load_config(name: str, assignments: list[str]) -> Any:
+    """The `SftConfig` of a shipped name or a file, with `key=value` assignments.
+
+    Relative paths in a user's file are read from its folder; those of assignments from the working folder.
+
+    Raises:
+        UsageError: the file is not there or not YAML, a key is unknown (the nearest known one is named), or a value
+            does not fit.
+    """
+    from slvr_model.sft.config import SftConfig
+
+    tree = _read(name)
+    for assignment in assignments:
+        _assign(tree, assignment)
+    try:
+        return SftConfig.model_validate(tree)
+    except ValidationError as error:
+        raise UsageError(_explain(error, name, SftConfig)) from None
+
+
+def as_yaml(config: BaseModel, explained: bool = False) -> str:
+    """The whole configuration as YAML; explained: each setting under a line that says what it is."""
+    if not explained:
+        return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    return "\n".join(_lines(config, "")) + "\n"
+
+
+def _read(name: str) -> dict[str, Any]:
+    ships = shipped()
+    file = CONFIGS / f"{name}.yaml" if name in ships else Path(name)
+    if not file.is_file():
+        near = difflib.get_close_matches(name, ships, 1)
+        hint = f'; did you mean "{near[0]}"?' if near else f"; these ship: {', '.join(ships)}"
+        raise UsageError(f"--config {name} is neither a file nor a shipped configuration{hint}")
+    try:
+        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"--config {file}: {error.strerror}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise UsageError(f"--config {file}: not YAML: {' '.join(str(error).split())[:200]}") from None
+    if not isinstance(tree, dict):
+        raise UsageError(f"--config {file}: holds no settings (key: value)")
+    if name not in ships:
+        _rooted(tree, file.parent)
+    return tree
+
+
+def _rooted(tree: dict[str, Any], base: Path) -> None:
+    """Relative paths of a file, from its folder on."""
+    data = tree.get("data")
+    for held, key in ((tree, "out"), (data, "set"), (data, "cache")):
+        if isinstance(held, dict) and isinstance(held.get(key), str):
+            held[key] = str(base / held[key])
+
+
+def _assign(tree: dict[str, Any], assignment: str) -> None:
+    key, equals, text = assignment.partition("=")
+    if not equals or not key:
+        raise UsageError(f"--set {assignment}: write key=value, for example --set training.rows=4")
+    try:
+        value = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        value = text
+    node = tree
+    *path, last = key.split(".")
+    for part in path:
+        if node.get(part) is None:
+            node[part] = {}
+        node = node[part]
+        if not isinstance(node, dict):
+            raise UsageError(f"--set {assignment}: {part!r} holds a value, not settings")
+    if key == "training.steps" and value is not None:
+        node.pop("epochs", None)
+    elif key == "training.epochs" and value is not None:
+        node.pop("steps", None)
+    node[last] = value
+
+
+def _explain(error: ValidationError, where: str, model: type[BaseModel]) -> str:
+    """The first fault, with the nearest known name for an unknown key."""
+    fault = error.errors()[0]
+    key = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        near = _nearest(str(fault["loc"][-1]), [str(part) for part in fault["loc"][:-1]], model)
+        return f"{where}: unknown setting {key!r}" + (f": did you mean {near!r}?" if near else "")
+    message = fault["msg"].removeprefix("Value error, ")
+    value = "" if isinstance(fault.get("input"), dict | BaseModel) else f" = {fault.get('input')!r}"
+    return f"{where}: {key}{value}: {message}" if key else f"{where}: {message}"
+
+
+def _nearest(name: str, path: list[str], model: type[BaseModel]) -> str | None:
+    """The known setting with the nearest name: of the same section if any, else of another, in full."""
+    known = {full: full.rsplit(".", 1)[-1] for full in _names(model)}
+    beside = [full for full in known if full.rsplit(".", 1)[0] == ".".join(path)] if path else []
+    beside = beside or [full for full in known if "." not in full]
+    for pool in (beside, list(known)):
+        close = difflib.get_close_matches(name, [known[full] for full in pool], 1)
+        if close:
+            return next(full for full in pool if known[full] == close[0])
+    return None
+
+
+def _names(model: type[BaseModel], prefix: str = "") -> list[str]:
+    found = []
+    for name, info in model.model_fields.items():
+        found.append(prefix + name)
+        for inner in _models(info.annotation):
+            found += _names(inner, f"{prefix}{name}.")
+    return found
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """The sections that a field may hold."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if typing.get_origin(annotation) in (types.UnionType, typing.Union):
+        return [one for part in typing.get_args(annotation) for one in _models(part)]
+    return []
+
+
+def _lines(section: BaseModel, indent: str) -> list[str]:
+    lines = []
+    for name, info in type(section).model_fields.items():
+        value = getattr(section, name)
+        if info.description:
+            lines.append(f"{indent}# {' '.join(info.description.split())}")
+        if isinstance(value, BaseModel):
+            lines += [f"{indent}{name}:", *_lines(value, indent + "  ")]
+        else:
+            plain = section.model_dump(mode="json", include={name})[name]
+            lines.append(f"{indent}{name}: {_inline(plain)}")
+    return lines
+
+
+def _inline(value: Any) -> str:
+    """A value on one line."""
+    if isinstance(value, str) and not value.isprintable():
+        return json.dumps(value)  # its quotes are YAML's too, and it has no line breaks
+    return yaml.safe_dump(value, default_flow_style=True, width=10_000).splitlines()[0]

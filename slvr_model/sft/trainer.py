@@ -1,0 +1,292 @@
+"""The public `Trainer` with our loss, our order of batches and our checkpoints; everything else is its own.
+
+How samples weigh: an optimizer step divides by all samples of its batches on all processes, so that batches of unequal
+numbers (packed rows, last batches) do not matter.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset
+from transformers import ProgressCallback, Trainer, TrainingArguments
+from transformers.trainer_callback import PrinterCallback
+
+from slvr_data.errors import RunError
+from slvr_model.data import Accounts, Unusable
+from slvr_model.memory import SIGNS
+from slvr_model.modeling import SlvrModel
+from slvr_model.sft.config import SftConfig
+from slvr_model.sft.examine import Examiner
+from slvr_model.sft.learner import Learner
+from slvr_model.sft.start import plain_state
+
+EXTRA = "trained.safetensors"
+"""What a checkpoint holds besides an SLVR checkpoint: heads of the objective, and adapters before they are merged."""
+CURE = (
+    "lower training.rows (and raise training.accumulate), training.packed_positions or model.max_pixels, set "
+    "training.checkpointing or training.lora, or share the model (sharding.kind fsdp2)"
+)
+
+
+class SftTrainer(Trainer):
+    """Trains a `Learner`.
+
+    Args:
+        learner: the model with its objective.
+        args: from `arguments`.
+        config: the whole configuration.
+        dataset: rows, map-style with `order`, or a stream of batches.
+        order: the batch sampler of this process; None for a stream.
+        collate: shown rows -> inputs.
+        examiner: evaluates; None: nothing is held out.
+        accounts: of unusable samples.
+        processor: saved with the model.
+        callbacks: as the public one's.
+    """
+
+    def __init__(
+        self,
+        learner: Learner,
+        args: TrainingArguments,
+        config: SftConfig,
+        *,
+        dataset: Any,
+        order: Any,
+        collate: Any,
+        examiner: Examiner | None,
+        accounts: Accounts,
+        processor: Any,
+        callbacks: Sequence[Any] = (),
+    ) -> None:
+        self.config, self.order, self.examiner = config, order, examiner
+        self.accounts, self.processor = accounts, processor
+        self.loss_is_scaled_for_ga = True
+        self._parts: dict[str, Tensor] = {}
+        self._counts: Counter[str] = Counter()
+        self._at = (-1, 0)
+        held = None if examiner is None else examiner.samples
+        super().__init__(
+            model=learner, args=args, data_collator=collate, train_dataset=dataset, eval_dataset=held,
+            callbacks=list(callbacks),
+        )  # fmt: skip
+        for kind in (PrinterCallback, ProgressCallback):
+            self.remove_callback(kind)
+
+    @property
+    def learner(self) -> Learner:
+        """The module itself, without what wraps it."""
+        unwrapped: Learner = self.accelerator.unwrap_model(self.model)
+        return unwrapped
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Batches of this process in their planned order; nothing is dealt out or moved by accelerate."""
+        options: dict[str, Any] = {
+            "collate_fn": self.data_collator,
+            "num_workers": self.args.dataloader_num_workers,
+            "pin_memory": False,  # a batch moves whole, by `Batch.to`
+        }
+        dataset: Any = self.train_dataset
+        if isinstance(dataset, IterableDataset):
+            return DataLoader(dataset, batch_size=None, **options)
+        return DataLoader(dataset, batch_sampler=self.order, **options)
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """AdamW; matrices alone decay; the latents' maps may have a rate of their own."""
+        if self.optimizer is None:
+            training = self.config.training
+            groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+            trained: Any = self.model if model is None else model
+            for name, parameter in trained.named_parameters():
+                if parameter.requires_grad:
+                    new = ".latents." in f".{name}" or name.startswith("heads.")
+                    groups.setdefault((new, parameter.dim() > 1), []).append(parameter)
+            latent = training.latent_rate or training.learning_rate
+            self.optimizer = torch.optim.AdamW(
+                [
+                    {
+                        "params": parameters,
+                        "lr": latent if new else training.learning_rate,
+                        "weight_decay": training.weight_decay if matrix else 0.0,
+                    }
+                    for (new, matrix), parameters in groups.items()
+                ],
+                betas=(0.9, 0.95),
+            )
+        return self.optimizer
+
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        self._count(inputs)
+        return {"batch": inputs["batch"].to(self.args.device)}
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Tensor:
+        """Samples of all batches of this step, on all processes."""
+        samples = sum(self.learner.objective.samples(inputs["batch"]) for inputs in batch_samples)
+        total = torch.tensor(float(samples), device=device)
+        gathered: Tensor = self.accelerator.gather(total).sum() if self.args.world_size > 1 else total
+        return gathered
+
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
+        """One batch, forward and backward.
+
+        Raises:
+            RunError: memory is short (with what to lower).
+        """
+        try:
+            return super().training_step(model, inputs, num_items_in_batch)
+        except (RunError, RuntimeError, MemoryError) as error:
+            if not isinstance(error, MemoryError) and not any(sign in str(error) for sign in SIGNS):
+                raise
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            first = (str(error.__cause__ or error).strip() or "allocation failed").splitlines()[0]
+            raise RunError(f"out of memory at step {self.state.global_step + 1}: {CURE} ({first})") from error
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """The objective's loss, divided by the samples of the whole step."""
+        objective, batch = self.learner.objective, inputs["batch"]
+        samples = None
+        if num_items_in_batch is not None:
+            samples = float(num_items_in_batch) / max(1, self.args.world_size)
+        done = self.state.global_step
+        self._at = (done, self._at[1] + 1 if self._at[0] == done else 0)
+        seed = seed_of(self.args.seed, *self._at, self.args.process_index)
+        torch.manual_seed(seed)  # of dropout: a step depends on the weights and its number alone
+        share = done / max(1, self.state.max_steps)
+        loss, parts, numbers = model(batch, share, seed, samples)
+        held = objective.samples(batch)
+        self._note(parts, 1.0 if samples is None else samples / max(held, 1))
+        self._note(numbers, 1.0)
+        return (loss, parts) if return_outputs else loss
+
+    def _note(self, numbers: Mapping[str, Tensor], scale: float) -> None:
+        """Add a batch's numbers up for the log; losses, divided by the step's samples, are told per sample."""
+        for name, value in numbers.items():
+            self._parts[name] = self._parts.get(name, torch.zeros_like(value)) + value * scale
+            self._counts[name] += 1
+
+    def _count(self, inputs: Mapping[str, Any]) -> None:
+        """Account for the samples of a batch.
+
+        Raises:
+            RunError: more than the error budget are unusable.
+        """
+        self.accounts.seen += inputs["seen"]
+        for record, reason, evidence in inputs["faults"]:
+            self.accounts.count(record, Unusable(reason, evidence))
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Lines of the log: the loss with its parts, as means since the last line over all processes.
+
+        Raises:
+            RunError: the loss is not a finite number.
+        """
+        if "loss" in logs:
+            logs |= self._means()
+            if not math.isfinite(logs["loss"]):
+                raise RunError(
+                    f"the loss at step {self.state.global_step} is {logs['loss']}: lower training.learning_rate, or "
+                    "raise training.warmup; the last checkpoint is kept"
+                )
+        super().log(logs, start_time)
+
+    def _means(self) -> dict[str, float]:
+        mine = {name: (float(value), self._counts[name]) for name, value in self._parts.items()}
+        every = [mine]
+        if self.args.world_size > 1:
+            every = [{} for _ in range(self.args.world_size)]
+            torch.distributed.all_gather_object(every, mine)
+        self._parts, self._counts = {}, Counter()
+        sums: dict[str, tuple[float, int]] = {}
+        for one in every:
+            for name, (value, number) in one.items():
+                total, count = sums.get(name, (0.0, 0))
+                sums[name] = total + value, count + number
+        return {name: total / count for name, (total, count) in sorted(sums.items())}
+
+    def evaluate(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> dict[str, float]:
+        """Accuracy on what is held out, own latents and targets; see `Examiner`."""
+        if self.examiner is None:
+            return {}
+        model: Any = self.model
+        if self.is_fsdp_enabled:
+            for method in ("written", "targets"):  # as `forward`, they need weights that are gathered
+                torch.distributed.fsdp.register_fsdp_forward_method(model, method)
+        with self.accelerator.autocast():
+            found = self.examiner.accuracy(model, self.args.device)
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in found.items()}
+        self.log(dict(metrics))
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
+        """An SLVR checkpoint, and beside it what a resumed run needs besides."""
+        if self.args.should_save:
+            state = self.learner.state_dict() if state_dict is None else state_dict
+            save_learner(
+                self.learner, self.processor, Path(output_dir or self.args.output_dir or ""), state, self.config
+            )
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        if self.is_fsdp_enabled:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+        else:
+            load_learner(self.learner, Path(resume_from_checkpoint), self.config)
+
+
+def seed_of(*numbers: int) -> int:
+    """A seed from several numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
+def save_learner(learner: Learner, processor: Any, folder: Path, state: dict[str, Tensor], config: SftConfig) -> None:
+    """Write a learner's tensors as an SLVR checkpoint with adapters merged, and what that does not hold beside it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    ours = {name.removeprefix("slvr."): value for name, value in state.items() if name.startswith("slvr.")}
+    lora = config.training.lora
+    plain = plain_state(ours, lora.alpha / lora.rank) if lora else ours
+    learner.slvr.save_pretrained(folder, state_dict=plain)
+    processor.save_pretrained(folder)
+    trained = {name for name, parameter in learner.named_parameters() if parameter.requires_grad}
+    buffers = {name for name, _ in learner.named_buffers()}
+    extra = {
+        name: value.detach().cpu().contiguous()
+        for name, value in state.items()
+        if not name.startswith("slvr.") or (lora and name in trained | buffers)
+    }
+    if extra:
+        save_file(extra, folder / EXTRA)
+
+
+def load_learner(learner: Learner, folder: Path, config: SftConfig) -> None:
+    """Take the tensors of a checkpoint by `save_learner`, bit by bit.
+
+    Raises:
+        RunError: it lacks some of them.
+    """
+    extra = load_file(folder / EXTRA) if (folder / EXTRA).exists() else {}
+    state = dict(extra)
+    if not config.training.lora:
+        saved = SlvrModel.from_pretrained(folder)
+        state |= {f"slvr.{name}": value for name, value in saved.state_dict().items()}
+    missing, unknown = learner.load_state_dict(state, strict=False)
+    wanted = {name for name, parameter in learner.named_parameters() if parameter.requires_grad}
+    lost = sorted(wanted & set(missing))
+    if lost or unknown:
+        raise RunError(f"{folder} does not fit the configuration: {', '.join((lost or unknown)[:4])}")

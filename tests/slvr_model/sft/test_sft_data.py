@@ -1,0 +1,123 @@
+"""From a published set to batches: the mapped copy, rows, lengths, order, the stream."""
+
+from __future__ import annotations
+
+import pickle
+from collections import Counter
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from slvr_data.errors import RunError
+from slvr_model.data import SlvSamples
+from slvr_model.efficiency.lengths import Plan
+from slvr_model.objectives.base import open_objective
+from slvr_model.objectives.config import ObjectiveConfig
+from slvr_model.sample_rows import SampleRows
+from slvr_model.sft.config import SftConfig
+from slvr_model.sft.mapped import MappedSamples, mapped
+from slvr_model.sft.order import PlannedBatches, batches_of
+from slvr_model.sft.samples import RowMaker, ShownSamples, StreamedBatches, lengths_of
+from slvr_model.tiny import new_tiny
+
+Configured = Callable[..., SftConfig]
+
+
+@pytest.fixture(scope="module")
+def copied(scenes_set: Path, tmp_path_factory: pytest.TempPathFactory) -> MappedSamples:
+    return mapped(SlvSamples(scenes_set, embeddings=True), tmp_path_factory.mktemp("copies"))
+
+
+def maker_of(config: SftConfig, kind: str = "slvr") -> RowMaker:
+    model, processor = new_tiny(0)
+    objective = open_objective(ObjectiveConfig(kind=kind), model, processor.tokenizer)
+    return RowMaker(SampleRows(processor, model.layout), objective, config.data, 0)
+
+
+def test_the_copy_holds_what_the_set_holds(scenes_set: Path, copied: MappedSamples) -> None:
+    published = list(SlvSamples(scenes_set, embeddings=True))
+    assert len(copied) == len(published) > 50
+    for number in (0, 7, len(published) - 1):
+        found, wanted = copied[number], published[number]
+        assert np.array_equal(np.asarray(found.picture), np.asarray(wanted.picture))
+        assert found.embedding is not None and np.array_equal(found.embedding, wanted.embedding)
+        plain = [vars(one) | {"picture": 0, "embedding": 0} for one in (found, wanted)]
+        assert plain[0] == plain[1]
+    again = pickle.loads(pickle.dumps(copied))
+    assert again[3].query_id == published[3].query_id
+
+
+def test_the_copy_is_made_once_and_named_when_damaged(scenes_set: Path, tmp_path: Path) -> None:
+    first = mapped(SlvSamples(scenes_set), tmp_path)
+    made = (first.folder / "samples.arrow").stat().st_mtime_ns
+    assert (mapped(SlvSamples(scenes_set), tmp_path).folder / "samples.arrow").stat().st_mtime_ns == made
+    assert mapped(SlvSamples(scenes_set, embeddings=True), tmp_path).folder != first.folder
+    (first.folder / "samples.arrow").write_bytes(b"not arrow")
+    with pytest.raises(RunError, match=r"is damaged.*remove it"):
+        mapped(SlvSamples(scenes_set), tmp_path)
+
+
+def test_a_showing_is_drawn_from_seed_sample_and_number_alone(copied: MappedSamples, configured: Configured) -> None:
+    maker = maker_of(configured())
+    rows = [[maker.row(copied[number], showing) for number in range(12)] for showing in (0, 0, 1)]
+    asked = [[(row.prefix, row.blocks[0].reply) for row in one] for one in rows]
+    assert asked[0] == asked[1] != asked[2]
+    letters = [maker_of(configured("data.lettered=1")).row(copied[n], 0).blocks[0].reply[-2] for n in range(12)]
+    tokenizer = maker.rows.processor.tokenizer
+    assert {tokenizer.decode([letter]).strip() for letter in letters} <= set("ABCD")
+
+
+@pytest.mark.parametrize("kind", ["slvr", "text", "pause"])
+@pytest.mark.parametrize("lettered", [0, 1])
+def test_lengths_are_known_without_a_picture(
+    copied: MappedSamples, configured: Configured, kind: str, lettered: int
+) -> None:
+    maker = maker_of(configured(f"data.lettered={lettered}", "data.paraphrases=false"), kind)
+    rows = [maker.row(copied[number], 0) for number in range(10)]
+    whole = [len(row.prefix) + sum(len(block.prompt) + len(block.reply) for block in row.blocks) for row in rows]
+    assert lengths_of(copied, 10, maker).tolist() == whole
+
+
+def test_an_unusable_sample_is_replaced_by_the_next_and_named(copied: MappedSamples, configured: Configured) -> None:
+    lengths = lengths_of(copied, len(copied), maker_of(configured("data.lettered=0", "data.paraphrases=false")))
+    config = configured("data.lettered=0", "data.paraphrases=false", f"data.positions={int(lengths.max()) - 1}")
+    maker = maker_of(config)
+    longest = int(lengths.argmax())
+    shown = ShownSamples(copied, range(len(copied)), maker)[0, longest]
+    assert shown.faults[0][:2] == (f"query {copied[longest].query_id} of region {copied[longest].region_id}",
+                                   "prompt-too-long")  # fmt: skip
+    following = copied[(longest + len(shown.faults)) % len(copied)]
+    assert shown.row.blocks[0].reply == maker.row(following, 0).blocks[0].reply
+    with pytest.raises(RunError, match=r"20 samples in a row cannot be used.*prompt-too-long"):
+        ShownSamples(copied, range(30), maker_of(configured("data.positions=16")))[0, 0]
+
+
+def test_processes_share_each_epoch_and_any_batch_can_be_gone_on_from() -> None:
+    plan = Plan(np.arange(1, 41), "grouped", 4, 3, ranks=2)
+    each = batches_of(plan)
+    shares = [list(PlannedBatches(plan, rank, 2 * each)) for rank in range(2)]
+    for epoch in range(2):
+        part = slice(epoch * each, (epoch + 1) * each)
+        keys = Counter(key for share in shares for batch in share[part] for key in batch)
+        assert keys == Counter((epoch, number) for number in range(40))
+    assert list(islice(PlannedBatches(plan, 1, 2 * each), each, None)) == shares[1][each:]
+
+
+def test_a_stream_is_shuffled_shared_and_the_same_twice(scenes_set: Path, configured: Configured) -> None:
+    maker = maker_of(configured("data.buffer=16", "data.lettered=0", "data.paraphrases=false"))
+
+    def stream(rank: int) -> list[tuple[int, ...]]:
+        samples = SlvSamples(scenes_set, embeddings=True)
+        batches = StreamedBatches(samples, maker, 4, 3, rank, 2)
+        return [one.row.prefix + one.row.blocks[0].reply for batch in batches for one in batch]
+
+    first, second = stream(0), stream(1)
+    assert len(first) == len(second) == 12 and first == stream(0)
+    in_order = [
+        row.prefix + row.blocks[0].reply
+        for row in (maker.row(sample, 0) for sample in islice(SlvSamples(scenes_set, embeddings=True), 60))
+    ]
+    assert set(first) | set(second) <= set(in_order) and first != in_order[:12]

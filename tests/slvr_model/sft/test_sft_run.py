@@ -1,0 +1,144 @@
+"""A whole run: each recipe's twin to a checkpoint; resumed to the same bits; what ends it is one sentence."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from slvr_data.errors import RunError, UsageError
+from slvr_data.files import sha256_of
+from slvr_model.checkpoints import open_checkpoint
+from slvr_model.sft import records
+from slvr_model.sft.config import SftConfig
+from slvr_model.sft.learner import Learner
+from slvr_model.sft.run import train_sft
+from slvr_model.tiny import new_plain, new_tiny
+
+Configured = Callable[..., SftConfig]
+SHORT = ("training.steps=2", "evaluation.samples=0", "saving.every=9")
+MISSING = r"logging\.report trackio: it is missing; pip install 'slvr\[track\]'"
+TRACKIO = [] if importlib.util.find_spec("trackio") else [(("logging.report=[trackio]",), MISSING)]
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / records.LOG).read_text().splitlines()]
+
+
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "name", ["tiny-debug", pytest.param("3b-debug", marks=SLOW), pytest.param("7b-debug", marks=SLOW)]
+)
+def test_each_twin_trains_to_a_checkpoint_with_its_records(
+    name: str, configured: Configured, scenes_set: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = configured(name=name)
+    final = train_sft(config)
+    model, _ = open_checkpoint(str(final))
+    started = new_tiny(0)[0] if name == "tiny-debug" else new_plain(0)
+    before, after = started.state_dict(), model.state_dict()
+    still = [key for key in before if key.startswith("model.visual.")]
+    assert still and all(torch.equal(before[key], after[key]) for key in still), "the vision tower stands still"
+    moved = "model.language_model.layers.0.mlp.up_proj.weight"
+    assert not torch.equal(before[moved], after[moved])
+    assert float(model.latents.visual_std_D.std()) > 0, "statistics were measured"
+    assert yaml.safe_load((final / records.CONFIG).read_text())["training"]["steps"] == config.training.steps
+    facts = json.loads((final / records.FACTS).read_text())
+    assert facts["data"]["manifest"] == sha256_of(scenes_set / "manifest.json")
+    assert facts["versions"]["torch"] and facts["steps"] == config.training.steps
+    told = lines(final)
+    losses = [line for line in told if "loss" in line]
+    assert [line["step"] for line in losses] == list(range(1, (config.training.steps or 0) + 1))
+    for line in losses:
+        parts = line["answer"] + line["visual"] + line["semantic"]
+        assert line["loss"] == pytest.approx(parts, rel=1e-3), "what is logged adds up to the loss"
+    assert told[-1]["eval_samples"] == 4 and told[-1]["eval_gap"] == pytest.approx(
+        told[-1]["eval_teacher_accuracy"] - told[-1]["eval_accuracy"]
+    )
+    said = capfd.readouterr().err
+    assert f"step 1/{config.training.steps}: loss " in said and " left" in said and f"finished: {final}" in said
+    with pytest.raises(UsageError, match="holds a run: --resume goes on with it"):
+        train_sft(config)
+    assert train_sft(config, resume=True) == final
+
+
+@pytest.mark.parametrize(
+    "assignments",
+    [
+        pytest.param(("objective={kind: direct}", "training.lengths=packed", "training.accumulate=2"), marks=SLOW),
+        pytest.param(
+            ("objective={kind: text}", "data.access=streamed", "data.buffer=8", "training.lengths=random"), marks=SLOW
+        ),
+        ("objective={kind: slvr, feed: own, bottleneck: 0.5, echo: true}", "training.lora={rank: 2}"),
+    ],
+    ids=["direct-packed", "text-streamed", "own-lora"],
+)
+def test_other_settings_train_too(assignments: tuple[str, ...], configured: Configured) -> None:
+    streamed = "data.access=streamed" in assignments
+    final = train_sft(configured(*SHORT, *assignments, *(["data.held_out=test"] if streamed else [])))
+    model, processor = open_checkpoint(str(final))
+    assert len(lines(final)) == 2 and model.latent_config and processor.tokenizer
+    assert not (final / "trained.safetensors").exists()
+
+
+def test_a_run_goes_on_to_the_same_bits(configured: Configured) -> None:
+    """As if it had been killed behind its first checkpoint; the real kill is a slow test."""
+    settings = ("training.lora={rank: 2, dropout: 0.1}", "evaluation.samples=2", "evaluation.every=2")
+    whole = configured(*settings)
+    final = train_sft(whole)
+    assert whole.out is not None
+    cut = whole.out.with_name("cut")
+    shutil.copytree(whole.out, cut)
+    shutil.rmtree(cut / "checkpoint")
+    (cut / "checkpoint-4" / records.COMPLETE).unlink()
+    with pytest.raises(UsageError, match=r"training\.learning_rate was 0\.0003 and is 0\.1"):
+        train_sft(configured(*settings, "training.learning_rate=0.1", out="cut"), resume=True)
+    again = train_sft(configured(*settings, "logging.every=1", out="cut"), resume=True)
+    for name in ("model.safetensors", records.LOG, records.FACTS):
+        assert (again / name).read_bytes() == (final / name).read_bytes(), name
+
+
+def test_missing_parts_are_said(configured: Configured, tmp_path: Path) -> None:
+    for assignments, says in (
+        (("out=null",), r"out is missing.*--set out=DIR"),
+        (("data.set=null",), r"data\.set is missing"),
+        ((f"data.set={tmp_path}",), "holds no published set"),
+        *TRACKIO,
+        (("sharding.kind=fsdp2",), "fsdp2 needs GPUs"),
+        (("sharding.kind=deepspeed",), "deepspeed: it is missing|needs GPUs"),
+        (("data.error_budget=0", "data.positions=60"), r"samples in a row cannot be used|cannot be used, more than"),
+        (("data.positions=16", "data.workers=1"), r"^20 samples in a row cannot be used; the last: query [^\n]*$"),
+    ):
+        with pytest.raises((UsageError, RunError), match=says):
+            train_sft(configured(*SHORT, *assignments, out=f"run-{len(says)}"))
+
+
+def test_short_memory_says_what_to_lower(configured: Configured, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: Any, **options: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+    monkeypatch.setattr(Learner, "forward", full)
+    with pytest.raises(RunError, match=r"out of memory at step 1: lower training\.rows.*20\.00 GiB"):
+        train_sft(configured(*SHORT))
+
+
+def test_a_loss_that_is_no_number_ends_the_run(configured: Configured) -> None:
+    with pytest.raises(RunError, match=r"the loss at step \d is (nan|inf): lower training\.learning_rate"):
+        train_sft(configured("training.learning_rate=1e30", "training.clip=0", "training.warmup=0", *SHORT[1:]))
+
+
+@SLOW
+def test_tensorboard_gets_the_numbers(configured: Configured) -> None:
+    pytest.importorskip("tensorboard")
+    config = configured(*SHORT, "objective={kind: direct}", "logging.report=[tensorboard]")
+    train_sft(config)
+    assert config.out is not None and list((config.out / "tensorboard").rglob("events.out.*"))
