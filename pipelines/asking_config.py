@@ -8,12 +8,13 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipelines.config import assign, canonical, explain, read_tree, served_identity, served_rooted
+from pipelines.config import assign, canonical, explain, served_identity, served_rooted
 from slvr_data.checks.model.config import LOOK, ModelChecksConfig
 from slvr_data.errors import UsageError
 from slvr_data.prompts import load_prompts
 from slvr_data.queries.generate import VERSION
 from slvr_data.requests.config import ServedConfig
+from slvr_data.settings import read_tree
 
 
 class AskingConfig(BaseModel):

@@ -8,7 +8,6 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from slvr_data.annotators.measured import MeasuredConfig
@@ -16,6 +15,7 @@ from slvr_data.checks.model.config import LOOK, ModelChecksConfig
 from slvr_data.errors import UsageError
 from slvr_data.requests.config import ServedConfig
 from slvr_data.schema import SCHEMA_VERSION
+from slvr_data.settings import first_fault, flat, read_tree, split_assignment
 from slvr_data.sources.base import SourceConfig
 
 PROMPT_VERSIONS = "prompt_versions"
@@ -190,17 +190,6 @@ def canonical(tree: dict[str, Any]) -> str:
     return json.dumps(tree, sort_keys=True, separators=(",", ":"))
 
 
-def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested dictionary with dotted keys."""
-    found: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            found |= flat(value, f"{prefix}{key}.")
-        else:
-            found[prefix + key] = value
-    return found
-
-
 def load_config(file: Path | None, options: dict[str, Any], assignments: list[str]) -> BuildConfig:
     """The configuration of a run: the file, then options that were given, then `--set key=value`.
 
@@ -234,21 +223,6 @@ def load_config(file: Path | None, options: dict[str, Any], assignments: list[st
     return config
 
 
-def read_tree(file: Path) -> dict[str, Any]:
-    """The settings of a YAML file, unchecked. Raises UsageError."""
-    if not file.is_file():
-        raise UsageError(f"--config {file} is not a file")
-    try:
-        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"--config {file}: {error.strerror}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UsageError(f"--config {file}: not YAML: {' '.join(str(error).split())[:200]}") from None
-    if not isinstance(tree, dict):
-        raise UsageError(f"--config {file}: holds no settings (key: value)")
-    return tree
-
-
 def _rooted(source: Any, base: Path) -> Any:
     """A source whose relative paths are read from the folder of the configuration file."""
     if not isinstance(source, dict):
@@ -272,15 +246,8 @@ def served_rooted(served: dict[str, Any], base: Path) -> dict[str, Any]:
 
 def assign(tree: dict[str, Any], assignment: str) -> None:
     """Put `key=value` into the tree. Raises UsageError."""
-    key, equals, text = assignment.partition("=")
-    if not equals or not key:
-        raise UsageError(f"--set {assignment}: write key=value, for example --set crop.padding=0.2")
-    try:
-        value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        value = text
+    (*path, last), value = split_assignment(assignment, "crop.padding=0.2")
     node: Any = tree
-    *path, last = key.split(".")
     for part in path:
         if isinstance(node, list):
             if not part.isdigit() or int(part) >= len(node):
@@ -304,9 +271,7 @@ def explain(error: ValidationError, where: str) -> str:
         return f"{where}: unknown setting {key!r}" + (f": did you mean {close[0]!r}?" if close else "")
     if fault["type"] == "missing" and key == "out":
         return "--out DIR is missing: name the folder of the set"
-    message = fault["msg"].removeprefix("Value error, ")
-    value = "" if isinstance(fault.get("input"), dict | BaseModel) else f" = {fault.get('input')!r}"
-    return f"{where}: {key}{value}: {message}" if key else f"{where}: {message}"
+    return first_fault(error, where)
 
 
 def _names(model: type[BaseModel]) -> list[str]:

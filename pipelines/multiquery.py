@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.asking_config import AskingConfig, check_served
 from pipelines.build import Summary, make_plan, opened, publish
-from pipelines.config import BuildConfig, flat
+from pipelines.config import BuildConfig
 from pipelines.engines.local import LocalEngine, processors
 from pipelines.finished import Finished
 from pipelines.history import history_of
@@ -28,6 +28,7 @@ from slvr_data.checks.global_.priors import answerable_blind
 from slvr_data.errors import UsageError
 from slvr_data.manifest import Manifest, load_manifest
 from slvr_data.reader import published_pictures
+from slvr_data.settings import flat
 
 if TYPE_CHECKING:
     from pipelines.serving import Serving

@@ -59,6 +59,8 @@ class Settings:
     """Per picture: choices, one of them, and the letter as reply (`Teacher.drill`)."""
     lettered: float = 0.5
     """Share of questions with lettered choices, once it has risen from 0."""
+    fewer: float = 0.0
+    """Share of lettered questions and drills with only some of their choices, two at least."""
     muon_lr: float = 4e-3
     adam_lr: float = 1e-3
     warmup: int = 50
@@ -163,8 +165,9 @@ class Teacher:
         found = []
         for _ in range(self.settings.drills if asked else 0):
             question = asked[dice.integers(len(asked))]
-            choices = [question.choices[c] for c in dice.permutation(len(question.choices))]
-            found.append(self.drill(choices, choices[dice.integers(len(choices))]))
+            choices = tuple(question.choices[c] for c in dice.permutation(len(question.choices)))
+            answer = choices[dice.integers(len(choices))]
+            found.append(self.drill(self._some(choices, answer, dice), answer))
         return found
 
     def drill(self, choices: Sequence[str], answer: str) -> Block:
@@ -186,8 +189,16 @@ class Teacher:
             wording = question.wordings[dice.integers(len(question.wordings))]
             order = dice.permutation(len(question.choices))
             choices = tuple(question.choices[c] for c in order) if dice.random() < lettered else ()
-            found.append((thing, question, wording, choices))
+            found.append((thing, question, wording, self._some(choices, question.answer, dice)))
         return found
+
+    def _some(self, choices: tuple[str, ...], answer: str, dice: np.random.Generator) -> tuple[str, ...]:
+        """All choices; or, in a share of cases, the answer with some of the others, in the same order."""
+        if len(choices) < 3 or self.settings.fewer == 0 or dice.random() >= self.settings.fewer:
+            return choices
+        others = [choice for choice in choices if choice != answer]
+        kept = {answer, *dice.choice(others, dice.integers(1, len(others)), replace=False).tolist()}
+        return tuple(choice for choice in choices if choice in kept)
 
     def _profile(self, thing: Thing) -> Block:
         return self.block(DESCRIBE.format(thing=thing.reference), thing.text, self.settings.profile_weight)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from slvr_data.errors import RunError, UsageError
+from slvr_data.settings import flat
 from slvr_data.stats import wilson
 from slvr_model.memory import memory
 from slvr_model.muon import optimizers
@@ -70,7 +71,7 @@ class Run:
         if self.group.rank == 0:
             if kept.exists() and kept.read_text(encoding="utf-8") != text:
                 was = json.loads(kept.read_text(encoding="utf-8"))
-                other = sorted(_flat(was).items() ^ _flat(depends).items())
+                other = sorted(flat(was).items() ^ flat(depends).items())
                 raise UsageError(
                     f"{self.folder} holds another run ({other}): give another folder, or the same settings"
                 )
@@ -132,10 +133,6 @@ class Run:
         temporary.replace(self.folder / "state.pt")
         lines = "".join(json.dumps(entry) + "\n" for entry in self.log)
         (self.folder / "log.jsonl").write_text(lines, encoding="utf-8")
-
-
-def _flat(tree: dict[str, Any]) -> dict[str, Any]:
-    return {**tree.get("settings", {}), **{key: value for key, value in tree.items() if key != "settings"}}
 
 
 def table_of(scores: Scores) -> str:

@@ -35,7 +35,7 @@ from typing import IO, Any, NoReturn
 
 from slvr_data import console
 
-_FREE = ("STUB_KEY", "PYTEST_CURRENT_TEST")
+_FREE = ("STUB_KEY", "SLVR_TEST_VLLM_KEY", "PYTEST_CURRENT_TEST")
 """What may differ in a fork: variables that are read when they are needed, not when Python or a library starts."""
 _PACKAGES = ("slvr_data", "pipelines")
 _THEIRS = ("PIL.JpegImagePlugin", "PIL.PngImagePlugin", "aiohttp", "jinja2", "pyarrow.parquet", "rich.console",

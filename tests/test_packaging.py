@@ -64,7 +64,7 @@ def test_metadata(wheel: zipfile.ZipFile) -> None:
     metadata = email.message_from_bytes(wheel.read(f"{info}/METADATA"))
     assert metadata["Name"] == "slvr"
     assert metadata["License-Expression"] == "Apache-2.0"
-    assert set(metadata.get_all("Provides-Extra", [])) == {"train", "serve", "dev"}
+    assert set(metadata.get_all("Provides-Extra", [])) == {"train", "track", "serve", "dev"}
     assert f"{info}/licenses/LICENSE" in wheel.namelist()
     core = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
     assert not [line for line in core if line.split(">")[0] in ("torch", "transformers", "openai")]

@@ -40,8 +40,8 @@ WORLD, HELD_OUT = 2024, 90210
 LOOK = Settings(steps=800, pictures=16, muon_lr=5e-3, adam_lr=1e-3, decay=0.2)
 DRILLED = Settings(steps=600, questions=0, profiles=0, drills=12, decay=0.2)
 PLAIN = Settings(steps=5500, muon_lr=4e-3, adam_lr=1e-3, decay=0.6)
-TEACHER = Settings(steps=500, questions=6, profiles=0, muon_lr=2e-3, adam_lr=5e-4)
-OWN = Settings(steps=300, questions=6, profiles=0, muon_lr=1.5e-3, adam_lr=3e-4)
+TEACHER = Settings(steps=600, questions=6, profiles=0, fewer=0.5, muon_lr=2e-3, adam_lr=5e-4)
+OWN = Settings(steps=400, questions=6, profiles=0, fewer=0.5, muon_lr=1.5e-3, adam_lr=3e-4)
 STAGES = ("look", "letters", "plain", "teacher", "own")
 MEASURED_ON = 8
 """Batches from which mean and deviation of visual tokens are taken."""

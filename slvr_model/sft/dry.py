@@ -49,7 +49,7 @@ def _shape(config: SftConfig) -> tuple[Any, str]:
     if start in NEW or (start.startswith("slvr:") and folder_of(start) is None):
         shape: Any = tiny_config()
         setattr(shape, KEY, LatentConfig(LatentTokens.of(tiny_tokenizer()), SLOTS, SEMANTIC).to_dict())
-        return shape, "tiny"
+        return shape, start
     shape = checked_config(folder_of(start) or start)
     if getattr(shape, KEY, None) is None:
         tokens = LatentTokens(*range(6))  # which ids they have changes no size

@@ -13,6 +13,7 @@ import yaml
 
 from slvr_data.errors import RunError, UsageError
 from slvr_data.files import sha256_of, write_atomic
+from slvr_data.settings import flat
 from slvr_model.data import Accounts
 from slvr_model.sft.config import SftConfig
 from slvr_model.sft.settings import as_yaml
@@ -106,11 +107,11 @@ def check_same(out: Path, config: SftConfig, facts: dict[str, Any]) -> None:
         RunError: the folder's records cannot be read.
     """
     try:
-        before = _flat(yaml.safe_load((out / CONFIG).read_text(encoding="utf-8")))
+        before = flat(yaml.safe_load((out / CONFIG).read_text(encoding="utf-8")))
         known = json.loads((out / FACTS).read_bytes())
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise RunError(f"{out} holds no run that could be gone on with: {error}") from None
-    now = _flat(config.model_dump(mode="json"))
+    now = flat(config.model_dump(mode="json"))
     for key in sorted(before.keys() | now.keys()):
         free = any(key == name or key.startswith(f"{name}.") for name in FREE)
         if not free and before.get(key) != now.get(key):
@@ -126,13 +127,3 @@ def check_same(out: Path, config: SftConfig, facts: dict[str, Any]) -> None:
             f"{out} was begun by {known.get('processes')} processes, these are {facts['processes']}: the order of "
             "samples depends on it; start as many"
         )
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            found |= _flat(value, f"{prefix}{key}.")
-        else:
-            found[prefix + key] = value
-    return found

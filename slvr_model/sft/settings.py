@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from slvr_data.errors import UsageError
+from slvr_data.settings import first_fault, read_tree, split_assignment
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 """Where the shipped ones lie."""
@@ -58,14 +59,7 @@ def _read(name: str) -> dict[str, Any]:
         near = difflib.get_close_matches(name, ships, 1)
         hint = f'; did you mean "{near[0]}"?' if near else f"; these ship: {', '.join(ships)}"
         raise UsageError(f"--config {name} is neither a file nor a shipped configuration{hint}")
-    try:
-        tree = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"--config {file}: {error.strerror}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UsageError(f"--config {file}: not YAML: {' '.join(str(error).split())[:200]}") from None
-    if not isinstance(tree, dict):
-        raise UsageError(f"--config {file}: holds no settings (key: value)")
+    tree = read_tree(file)
     if name not in ships:
         _rooted(tree, file.parent)
     return tree
@@ -80,15 +74,8 @@ def _rooted(tree: dict[str, Any], base: Path) -> None:
 
 
 def _assign(tree: dict[str, Any], assignment: str) -> None:
-    key, equals, text = assignment.partition("=")
-    if not equals or not key:
-        raise UsageError(f"--set {assignment}: write key=value, for example --set training.rows=4")
-    try:
-        value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        value = text
-    node = tree
-    *path, last = key.split(".")
+    (*path, last), value = split_assignment(assignment, "training.rows=4")
+    node, key = tree, ".".join((*path, last))
     for part in path:
         if node.get(part) is None:
             node[part] = {}
@@ -109,9 +96,7 @@ def _explain(error: ValidationError, where: str, model: type[BaseModel]) -> str:
     if fault["type"] == "extra_forbidden":
         near = _nearest(str(fault["loc"][-1]), [str(part) for part in fault["loc"][:-1]], model)
         return f"{where}: unknown setting {key!r}" + (f": did you mean {near!r}?" if near else "")
-    message = fault["msg"].removeprefix("Value error, ")
-    value = "" if isinstance(fault.get("input"), dict | BaseModel) else f" = {fault.get('input')!r}"
-    return f"{where}: {key}{value}: {message}" if key else f"{where}: {message}"
+    return first_fault(error, where)
 
 
 def _nearest(name: str, path: list[str], model: type[BaseModel]) -> str | None:

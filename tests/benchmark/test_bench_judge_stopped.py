@@ -8,7 +8,6 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +25,6 @@ from tests.calls import MODEL, completion
 from tests.servers.running import RunningStub, running_stub
 
 ITEMS, SLOTS = 40, 4
-
-
-@pytest.fixture
-def terminable() -> Iterator[None]:
-    """SIGTERM does here what it does in the command."""
-
-    def terminated(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, terminated)
-    yield
-    signal.signal(signal.SIGTERM, before)
 
 
 def open_run(folder: Path) -> Path:

@@ -18,18 +18,6 @@ from tests.benchmark.test_bench_served import lines, ran, seeing, serving
 from tests.calls import MODEL
 
 
-@pytest.fixture
-def terminable() -> Iterator[None]:
-    """SIGTERM does here what it does in the command."""
-
-    def terminated(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, terminated)
-    yield
-    signal.signal(signal.SIGTERM, before)
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_a_run_in_order_whenever_it_comes(tmp_path: Path, terminable: None, number: int) -> None:
     """It falls into the loop, its sleep, the log, the first calls; no reply is asked for twice."""

@@ -265,7 +265,7 @@ def test_killed_at_any_moment(sources: Path, tmp_path: Path) -> None:
         command = [sys.executable, "-c", code, "embed", str(out), *map(str, slowly)]
         kept: set[bytes] = set()
         begun = 0
-        for _ in range(10):
+        for _ in range(6):
             before = len(server.asked)
             process = subprocess.Popen(command, start_new_session=True, env=environment(), stderr=subprocess.PIPE)
             wanted = before + dice.randrange(1, 16)
