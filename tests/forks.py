@@ -35,8 +35,8 @@ from typing import IO, Any, NoReturn
 
 from slvr_data import console
 
-_FREE = ("STUB_KEY", "SLVR_TEST_VLLM_KEY", "PYTEST_CURRENT_TEST")
-"""What may differ in a fork: variables that are read when they are needed, not when Python or a library starts."""
+_AT_THE_START = ("PYTHON", "LD_", "LC_", "LANG", "OMP_", "ARROW_", "HF_", "HOME", "TMPDIR", "TZ", "XDG_")
+"""What variables are called that Python or a library reads when it starts: a fork has those of the server."""
 _PACKAGES = ("slvr_data", "pipelines")
 _THEIRS = ("PIL.JpegImagePlugin", "PIL.PngImagePlugin", "aiohttp", "jinja2", "pyarrow.parquet", "rich.console",
            "rich.progress", "rich.table")  # fmt: skip
@@ -65,8 +65,8 @@ def run(
 
 
 def suits(environment: Mapping[str, str]) -> bool:
-    """Whether a fork can have this environment: it differs from that of the server in what is free."""
-    names = {*environment, *_STARTED_WITH} - set(_FREE)
+    """Whether a fork can have this environment: what counts at the start is as the server has it."""
+    names = [name for name in {*environment, *_STARTED_WITH} if name.startswith(_AT_THE_START)]
     return all(environment.get(name) == _STARTED_WITH.get(name) for name in names)
 
 
