@@ -7,6 +7,8 @@ BIN := .venv/bin
 DEMO := build/demo
 EASY := build/demo-easy
 BENCH := build/demo-bench
+# Tests at once; many wait for processes that they start, so there may be more than processors.
+JOBS ?= 3
 ASKED := --variants paraphrase,evidence --limit 150
 export OMP_NUM_THREADS := 1
 
@@ -54,10 +56,10 @@ demo: .venv/ready-train
 	$(BIN)/slvr-train chat slvr:tiny --image $(EASY) --html build/demo-answer.html
 
 test: check
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 fast: .venv/ready-dev
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not vllm"
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow and not vllm"
 
 check: .venv/ready-dev
 	$(BIN)/ruff check .

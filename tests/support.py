@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import io
 import json
-import os
 import re
 import subprocess
 import sys
@@ -21,6 +20,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from pipelines.cli import main
+from tests import builds, forks
 
 COMMAND = Path(sys.executable).parent / "slvr-data"
 TIMEOUT_SECONDS = 600
@@ -104,19 +104,18 @@ CATEGORIES = [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
 def slvr_data(
     *arguments: object, code: int | None = 0, before: Callable[[], None] | None = None, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run the real `slvr-data`, demand its exit code, and that no traceback is shown.
+    """Run `slvr-data`, a fork where that will do, demand its exit code, and that no traceback is shown.
 
-    `before` is called in the new process before the command starts.
+    `before` is called in the new process of the real command before it starts.
     """
-    found = subprocess.run(
-        [COMMAND, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_SECONDS,
-        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
-        preexec_fn=before,
-        check=False,
-    )
+    words, env = [str(argument) for argument in arguments], builds.environment(**environment)
+    if before is None and forks.suits(env):
+        found = forks.run(str(COMMAND), words, env, None, TIMEOUT_SECONDS)
+    else:
+        line = [COMMAND, *words]
+        found = subprocess.run(
+            line, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, env=env, preexec_fn=before, check=False
+        )
     shown = f"$ slvr-data {' '.join(map(str, arguments))}\nexit code {found.returncode}\n{found.stdout}{found.stderr}"
     assert "Traceback" not in found.stderr, shown
     assert code is None or found.returncode == code, shown

@@ -42,14 +42,18 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 COMMANDS = {
     "slvr-data": {"build-attributes", "preview", "validate", "rejections", "publish", "attach", "merge"},
+    "slvr-train": {"chat", "tiny", "configs", "sft"},
     "slvr-bench": {"build", "run", "compare", "report"},
 }
 """Command -> those of its commands that the README must name."""
 
 
+CLIS = {"slvr-data": "pipelines.cli", "slvr-train": "slvr_model.cli", "slvr-bench": "benchmark.cli"}
+
+
 @cache
 def helped(command: str, *arguments: str) -> str:
-    app = importlib.import_module({"slvr-data": "pipelines.cli", "slvr-bench": "benchmark.cli"}[command]).app
+    app = importlib.import_module(CLIS[command]).app
     shown = CliRunner().invoke(app, [*arguments, "--help"], prog_name=command)
     assert shown.exit_code == 0, shown.output
     return shown.output

@@ -17,6 +17,8 @@ FOLDER = Path(__file__).parent / "conformance"
 AUTHORS = FOLDER / "authors.jsonl"
 INDEPENDENT = tuple(FOLDER / f"independent{number}.jsonl" for number in ("", 2, 3, 4))
 """Written by somebody who had not seen the rules; each later one by somebody who had not seen the earlier either."""
+TINY = FOLDER / "tiny.jsonl"
+"""Of `slvr:tiny`, as it wrote them about changed pictures: bare letters, and all that are none."""
 FIRST_CONTACT = FOLDER / "first_contact.json"
 """What a version of the rules made of each, when it read it once and nothing had been mended after it."""
 Read = Literal["right", "misread", "unread"]

@@ -31,7 +31,8 @@ def test_it_counts_what_was_built(script: ModuleType, tmp_path: Path, tmp_path_f
     accounts = json.loads((tmp_path / "bench" / "bench.json").read_text())["accounts"]
     assert (found.groups, found.items, found.queries) == tuple(accounts[n] for n in ("groups", "items", "queries"))
     assert len((tmp_path / "bench" / "items.jsonl").read_text().splitlines()) == found.items > 0
-    assert 0 < found.cpu < 300 and 16 << 20 < start[2] < found.peak < 8 << 30
+    assert 0 < found.cpu < 300
+    assert 16 << 20 < start[2] <= found.peak < 8 << 30, "at least that of this process, which a child begins as"
     with pytest.raises(SystemExit, match="no-set-here"):
         script.cost("build", tmp_path / "no-set-here", "--out", tmp_path / "other")
 

@@ -18,6 +18,7 @@ from slvr_data.stats import wilson
 from tests.benchmark.labelled import (
     AUTHORS,
     INDEPENDENT,
+    TINY,
     Labelled,
     first_contacts,
     labelled,
@@ -66,7 +67,8 @@ def test_the_independent_replies_are_those_of_the_first_contacts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "right", "misread"), [*zip(INDEPENDENT, (335, 276, 446, 287), (1, 0, 0, 6), strict=True)]
+    ("file", "right", "misread"),
+    [*zip((*INDEPENDENT, TINY), (335, 276, 446, 287, 106), (1, 0, 0, 6, 0), strict=True)],
 )
 def test_the_independent_replies_are_read_no_worse_than_they_were(file: Path, right: int, misread: int) -> None:
     now = tally(labelled(file))
