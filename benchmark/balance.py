@@ -76,18 +76,10 @@ def balanced(candidates: Sequence[Candidate], open_queries: Mapping[str, int], s
         open_queries: item_id -> number of its queries without choices, which stay and count towards its size.
         seed: of all orders.
     """
-    alive = {candidate.item_id for candidate in candidates}
+    ways = [_settled(candidates, open_queries, seed, giving_up) for giving_up in (False, True)]
+    blocks, alive = max(ways, key=lambda way: sum(len(block.choices) for block in way[0]))
+    kept = {query_id for block in blocks for query_id in block.choices}
     result = Balanced()
-    while True:
-        left = [candidate for candidate in candidates if candidate.item_id in alive]
-        blocks = _all_blocks(left, seed)
-        kept = {query_id for block in blocks for query_id in block.choices}
-        sizes = Counter(open_queries)
-        sizes.update(candidate.item_id for candidate in left if candidate.query_id in kept)
-        small = {item for item in alive if sizes[item] < LEAST_QUERIES}
-        if not small:
-            break
-        alive -= _given_up([c for c in left if c.query_id not in kept and c.item_id in small], left, seed) or small
     answers: dict[tuple[str, str], set[str]] = defaultdict(set)
     for candidate in candidates:
         answers[candidate.facet, candidate.template].add(candidate.answer)
@@ -98,6 +90,28 @@ def balanced(candidates: Sequence[Candidate], open_queries: Mapping[str, int], s
             result.dropped[candidate.query_id] = "one-answer" if alone else partner
     result.blocks = blocks
     return result
+
+
+def _settled(
+    candidates: Sequence[Candidate], open_queries: Mapping[str, int], seed: int, giving_up: bool
+) -> tuple[list[Block], set[str]]:
+    """Blocks in which every item has enough queries, and the items that are left.
+
+    Neither way is better everywhere: with many answers, items in which too little is left are dropped; with few,
+    others are given up for them first (`_given_up`).
+    """
+    alive = {candidate.item_id for candidate in candidates}
+    while True:
+        left = [candidate for candidate in candidates if candidate.item_id in alive]
+        blocks = _all_blocks(left, seed)
+        kept = {query_id for block in blocks for query_id in block.choices}
+        sizes = Counter(open_queries)
+        sizes.update(candidate.item_id for candidate in left if candidate.query_id in kept)
+        small = {item for item in alive if sizes[item] < LEAST_QUERIES}
+        if not small:
+            return blocks, alive
+        alone = [c for c in left if c.query_id not in kept and c.item_id in small] if giving_up else []
+        alive -= _given_up(alone, left, seed) or small
 
 
 def _given_up(alone: Sequence[Candidate], left: Sequence[Candidate], seed: int) -> set[str]:
