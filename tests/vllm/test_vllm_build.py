@@ -42,7 +42,7 @@ def attributes(vllm: RunningVllm, out: Path) -> list[object]:
 
 
 def multiquery(vllm: RunningVllm, out: Path) -> list[object]:
-    return ["build-multiquery", out, "--annotator", "served", *where(vllm), "--model-revision", "seed0", "--workers", 2]
+    return ["build-multiquery", out, "--annotator", "served", *where(vllm), "--model-revision", "seed0"]
 
 
 @pytest.fixture(scope="module")
