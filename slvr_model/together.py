@@ -25,6 +25,10 @@ PATIENCE = timedelta(minutes=30)
 """How long a process waits for the others: for as long as the slowest needs to read its lessons, or to examine."""
 
 
+class PartedError(RunError):
+    """Another process of a training has ended."""
+
+
 @dataclass(frozen=True)
 class Group:
     """This process among those that train together."""
@@ -36,7 +40,7 @@ class Group:
         """Replace each gradient by the mean over all processes; the mean loss.
 
         Raises:
-            RunError: another process has ended.
+            PartedError: another process has ended.
         """
         if self.of == 1:
             return float(loss.detach())
@@ -45,7 +49,7 @@ class Group:
         try:
             distributed.all_reduce(flat)
         except RuntimeError as error:
-            raise RunError(f"a process of this training has ended ({str(error).splitlines()[0]})") from None
+            raise PartedError(f"a process of this training has ended ({str(error).splitlines()[0]})") from None
         flat /= self.of
         parts = torch.split(flat[:-1], [gradient.numel() for gradient in gradients])
         for gradient, part in zip(gradients, parts, strict=True):
@@ -98,5 +102,5 @@ def _join(group: Group, meeting: Path) -> None:
 def _other(work: Callable[[Group], object], group: Group, meeting: Path) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process decides
     _join(group, meeting)
-    with suppress(RunError):  # the first process has ended, and tells why
+    with suppress(PartedError):  # whoever ended tells why
         work(group)

@@ -82,6 +82,7 @@ class ObjectiveConfig(_Config):
     normalisation: Literal["sample", "token"] = "sample"
     """`sample`: means within a sample, then over samples; `token`: over all positions of a batch (released code)."""
     alignment: AlignmentConfig = AlignmentConfig()
+    """What kind `multi_encoder` aligns its slots with, and how."""
 
     @property
     def has_latents(self) -> bool:

@@ -138,7 +138,6 @@ def test_a_loss_that_is_no_number_ends_the_run(configured: Configured) -> None:
 
 @SLOW
 def test_tensorboard_gets_the_numbers(configured: Configured) -> None:
-    pytest.importorskip("tensorboard")
     config = configured(*SHORT, "objective={kind: direct}", "logging.report=[tensorboard]")
     train_sft(config)
     assert config.out is not None and list((config.out / "tensorboard").rglob("events.out.*"))
