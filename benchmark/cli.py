@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from benchmark.commands import asking, items, reading
+from benchmark.commands import arms, asking, items, reading
 from slvr_data import commandline
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command()(items.review)
 app.command()(asking.run)
 app.command()(reading.compare)
 app.command()(reading.report)
+app.command()(arms.arms)
 app.command("list")(reading.list_)
 
 

@@ -99,7 +99,7 @@ def _pair(
         return []
     known = {statistic.name: statistic for statistic in metrics.headline(own[0].names)}
     statistics = [known[score] for score in scores]
-    needed = {"replies"}.union(*({*_read(s, own[0]), *s.level, s.base} for s in statistics))
+    needed = {"replies"}.union(*({*columns_read(s, own[0]), *s.level, s.base} for s in statistics))
     own = [sums.only(needed) for sums in own]
     resampled = Resampled.of(_joined(*own), draws, seed)
     return [_difference(names, tables[0], own, resampled, statistic, draws, seed) for statistic in statistics]
@@ -194,7 +194,7 @@ def _at(statistic: Statistic, mark: str) -> Statistic:
 
 def _exchanged(own: Sequence[Sums], statistic: Statistic, draws: int, seed: int) -> tuple[float, int, bool]:
     """The permutation test, over the columns that the score reads: pictures equal in these need no exchange."""
-    read = _read(statistic, own[0])
+    read = columns_read(statistic, own[0])
     places = [own[0].names.index(name) for name in read]
     return stats.flipped(
         own[0].values[:, places], own[1].values[:, places], stats.difference_of(statistic, read), draws, seed
@@ -213,7 +213,8 @@ class _Noted(dict[str, Floats]):
         return super().__getitem__(name)
 
 
-def _read(statistic: Statistic, sums: Sums) -> list[str]:
+def columns_read(statistic: Statistic, sums: Sums) -> list[str]:
+    """The columns that a statistic's formula reads."""
     noted = _Noted(sums.columns(sums.total))
     statistic.formula(noted)
     return list(noted.read)

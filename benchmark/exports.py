@@ -54,12 +54,13 @@ def as_markdown(runs: Sequence[Run], scores: Sequence[Scores]) -> str:
     """A table with a row per run: each score in percent with its 95 % interval, and what it is over."""
     names = [name for name in HEADLINE if any(name in own for own in scores)]
     lines = [
-        "| model | " + " | ".join(_markdown(word_of(name).label) for name in names) + " |",
+        "| model | " + " | ".join(markdown_text(word_of(name).label) for name in names) + " |",
         "| --- |" + " ---: |" * len(names),
     ]
     for run, own in zip(runs, scores, strict=True):
-        lines.append(f"| {_markdown(run.name)} | " + " | ".join(_cell(name, own.get(name)) for name in names) + " |")
-    return "\n".join([*lines, "", _caption(runs, scores, _markdown), ""])
+        cells = [_cell(name, own.get(name)) for name in names]
+        lines.append(f"| {markdown_text(run.name)} | " + " | ".join(cells) + " |")
+    return "\n".join([*lines, "", _caption(runs, scores, markdown_text), ""])
 
 
 def as_latex(runs: Sequence[Run], scores: Sequence[Scores]) -> str:
@@ -148,7 +149,7 @@ def _caption(runs: Sequence[Run], scores: Sequence[Scores], plain: Callable[[str
     return said + (f" Scores of regions leave out those with missing replies: {', '.join(left)}." if left else "")
 
 
-def _markdown(text: str) -> str:
+def markdown_text(text: str) -> str:
     """Text in a cell: nothing in it is markup."""
     for character in "\\`*_[]<>|#~":
         text = text.replace(character, "\\" + character)

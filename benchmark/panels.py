@@ -102,7 +102,11 @@ def evidence(runs: Sequence[Run]) -> list[Evidence]:
 
 
 def _bar(run: Run, variant: str) -> tuple[str, list[Part]] | None:
-    """Number of asks and the shares of what was said; "right" is the answer of the intact picture."""
+    """Number of asks, of how many where some were left out, and the shares of what was said.
+
+    "Right" is the answer of the intact picture.
+    """
+    asked = sum(line.variant == "plain" for line in run.lines)
     right = {(line.item_id, line.query_id): line.expected for line in run.lines if line.variant == "plain"}
     counts: Counter[str] = Counter()
     for line in run.lines:
@@ -118,7 +122,7 @@ def _bar(run: Run, variant: str) -> tuple[str, list[Part]] | None:
     if not number:
         return None
     parts = [Part(kind, counts[kind] / number, written(counts[kind] / number)) for kind in _KINDS if counts[kind]]
-    return f"{number:,}", parts
+    return (f"{number:,} of {asked:,}" if number < asked else f"{number:,}"), parts
 
 
 _KINDS = ("right", "unseen", "wrong", "none")

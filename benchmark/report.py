@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from benchmark import exports, panels
 from benchmark.compare import compared, tests_of, verdict
 from benchmark.comparison import Difference
-from benchmark.interventions.panel import latent_panels
+from benchmark.interventions.panel import latent_panels, slot_chart
 from benchmark.opened import Run, bench_of, open_runs
 from benchmark.pages.strips import Axis, fitting_axis, strip
 from benchmark.pages.view import Page, Pair, PairRow, render_page
@@ -138,6 +138,7 @@ def page_of(gathered: Gathered, most: int, command: str) -> Page:
         command=command,
         facet_filter=samples.facets,
         latents=latent_panels(runs, scores),
+        slots=slot_chart(runs, scores),
     )
 
 

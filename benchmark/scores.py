@@ -41,8 +41,8 @@ class Estimate(Record):
     """Pictures that these are of."""
     n_left_out: int = Field(default=0, ge=0)
     """Of a score over plain regions: those that it leaves out, because replies to some of their queries are missing."""
-    method: Literal["bootstrap", "wilson", "none"]
-    """How the interval was found; "wilson" where the score is 0 or 1 in every resampling."""
+    method: Literal["bootstrap", "wilson", "jackknife", "none"]
+    """How the interval was found; "wilson" where the score is 0 or 1 in every resampling, "jackknife" for ranks."""
     withheld: str | None = None
     """Why there is no interval, in words."""
     error: float | None = None

@@ -312,6 +312,11 @@ def t_quantile(probability: float, df: int) -> float:
     return (low + high) / 2
 
 
+def t_beyond(t: float, df: int) -> float:
+    """The two-sided p of Student's t: P(|T| >= |t|) with `df` degrees of freedom."""
+    return min(1.0, 2 * (1 - _t_below(abs(t), df)))
+
+
 def _t_below(t: float, df: int) -> float:
     """P(T <= t) for t >= 0: 1 - I_x(df/2, 1/2) / 2 with x = df / (df + t^2)."""
     return 1 - _incomplete_beta(df / (df + t * t), df / 2, 0.5) / 2

@@ -96,12 +96,55 @@ def sft(
 
 
 @app.command()
+def mgrpo(
+    config: Config,
+    init: Annotated[str | None, typer.Option(help="The checkpoint of stage 1 to start from.")] = None,
+    assignments: Assignments = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's last whole checkpoint.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it takes: nothing is loaded.")] = False,
+) -> None:
+    """Stage 2: reinforcement learning over a region's questions. On several GPUs: torchrun -m slvr_model.mgrpo."""
+    from slvr_model.sft.settings import load_config
+
+    settings = load_config(config, assignments or [], "mgrpo")
+    init = init or settings.model.init
+    if init is None:
+        cure = "--init is missing: name a checkpoint of stage 1 (RUN/checkpoint of slvr-train sft), or slvr:tiny"
+        raise UsageError(cure)
+    settings.model.init = init
+    if dry_run:
+        _need_torch()
+        from slvr_model.mgrpo.dry import told
+
+        print(told(settings, init))
+        return
+    _need_torch("accelerate")
+    from slvr_model.mgrpo.run import train_mgrpo
+
+    train_mgrpo(settings, init, resume)
+
+
+@app.command()
+def cases(
+    run: Annotated[Path, typer.Argument(help="Folder of a run of mgrpo.")],
+    page: Annotated[Path | None, typer.Option("--html", help="Write a page with pictures, questions, answers.")] = None,
+    steps: Annotated[str | None, typer.Option(help="Only this step, or these: first:last.")] = None,
+    groups: Annotated[int, typer.Option(min=1, help="Regions on the page, spread evenly over the steps.")] = 60,
+) -> None:
+    """Show how the rollouts of a run fared: a table over its steps, and a page to look at them."""
+    from slvr_model.mgrpo.cases_page import show_cases
+
+    print(show_cases(run, page, steps, groups))
+
+
+@app.command()
 def configs() -> None:
     """List the configurations that ship."""
-    from slvr_model.sft.settings import shipped
+    from slvr_model.sft.settings import STAGES, shipped
 
-    for name, purpose in shipped().items():
-        print(f"{name:12} {purpose}")
+    for stage in STAGES:
+        for name, purpose in shipped(stage).items():
+            print(f"{name:17} {purpose}")
 
 
 @app.command()
@@ -110,9 +153,9 @@ def show(
     assignments: Assignments = None,
 ) -> None:
     """Print a configuration with every setting and what it means, as a file to start from."""
-    from slvr_model.sft.settings import as_yaml, load_config
+    from slvr_model.sft.settings import as_yaml, load_any
 
-    print(as_yaml(load_config(config, assignments or []), explained=True), end="")
+    print(as_yaml(load_any(config, assignments or []), explained=True), end="")
 
 
 def _need_torch(*more: str) -> None:
@@ -133,6 +176,6 @@ def main() -> None:
     commandline.run(
         "slvr-train",
         app,
-        stopped="stopped; run the same command again (sft: with --resume) to go on from the last state that was kept",
-        memory="out of memory: fewer --lessons (tiny), fewer training.rows (sft), or fewer pictures per step",
+        stopped="stopped; run the same command again (sft, mgrpo: with --resume) to go on from the last state kept",
+        memory="out of memory: fewer --lessons (tiny), training.rows (sft), training.micro_rows (mgrpo), or pictures",
     )

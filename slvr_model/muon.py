@@ -34,7 +34,7 @@ def orthogonal(matrices_NRC: Tensor, steps: int = 5) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Momentum with orthogonal steps, for matrices [R, C] only."""
 
-    def __init__(self, matrices: Iterable[nn.Parameter], lr: float, momentum: float = 0.95) -> None:
+    def __init__(self, matrices: Iterable[Any], lr: float, momentum: float = 0.95) -> None:
         super().__init__(matrices, {"lr": lr, "momentum": momentum})
 
     @torch.no_grad()
@@ -61,11 +61,25 @@ class Muon(torch.optim.Optimizer):
         return matrix.grad + momentum * kept
 
 
-def optimizers(model: nn.Module, muon_lr: float, adam_lr: float) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices inside layers; Adam for vectors, embeddings and the patch convolution."""
-    matrices, rest = list[nn.Parameter](), list[nn.Parameter]()
+def optimizers(model: nn.Module, muon_lr: float, adam_lr: float, new: float = 1.0) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside layers; Adam for vectors, embeddings and the patch convolution.
+
+    Args:
+        model: those of its parameters that have a gradient are trained.
+        muon_lr: of matrices.
+        adam_lr: of the rest.
+        new: factor on the rates of the latents' maps and of an objective's heads, which a start has not learnt yet.
+    """
+    held: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             inside = parameter.dim() == 2 and "embed_tokens" not in name and "lm_head" not in name
-            (matrices if inside else rest).append(parameter)
-    return [Muon(matrices, lr=muon_lr), torch.optim.Adam(rest, lr=adam_lr, betas=(0.9, 0.99))]
+            fresh = new != 1.0 and (".latents." in f".{name}" or name.startswith("heads."))
+            held.setdefault((inside, fresh), []).append(parameter)
+
+    def groups(inside: bool, rate: float) -> list[dict[str, Any]]:
+        pairs = ((fresh, held.get((inside, fresh), [])) for fresh in (False, True))
+        return [{"params": ones, "lr": rate * (new if fresh else 1.0)} for fresh, ones in pairs if ones or not fresh]
+
+    matrices: list[torch.optim.Optimizer] = [Muon(groups(True, muon_lr), lr=muon_lr)]
+    return [*matrices, torch.optim.Adam(groups(False, adam_lr), lr=adam_lr, betas=(0.9, 0.99))]

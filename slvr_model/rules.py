@@ -37,6 +37,10 @@ class Rules:
     temperature_B: npt.NDArray[np.float64]
     """0: greedy."""
 
+    def of(self, rows: npt.NDArray[np.int64]) -> Rules:
+        """Those of some rows, each as often as it is named."""
+        return Rules(*(values_B[rows] for values_B in vars(self).values()))
+
 
 class RowStates:
     """What each row does next, from its last token; on the host."""
@@ -50,6 +54,12 @@ class RowStates:
         starts = (self.tokens.vis_start, self.tokens.vis_slot, self.tokens.sem_start, self.tokens.sem_slot)
         self._inside = frozenset(starts) - {ABSENT}
         self._learned, self._semantic = bool(rules.learned_B.any()), bool(rules.semantic_B.any())
+
+    def repeat(self, number: int) -> None:
+        """Every row `number` times."""
+        self.rules = self.rules.of(np.repeat(np.arange(len(self.last)), number))
+        for name in ("last", "slots", "opening", "done"):
+            setattr(self, name, np.repeat(getattr(self, name), number))
 
     def free(self) -> bool:
         """Whether every row samples its next token: `forced` would say so as well, but takes longer."""

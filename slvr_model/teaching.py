@@ -63,6 +63,8 @@ class Settings:
     """Share of lettered questions and drills with only some of their choices, two at least."""
     muon_lr: float = 4e-3
     adam_lr: float = 1e-3
+    new: float = 1.0
+    """Factor on the rates of what is new to a start; see `muon.optimizers`."""
     warmup: int = 50
     decay: float = 0.3
     """Share of the steps, at the end, over which the learning rates fall to 3 %."""

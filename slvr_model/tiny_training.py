@@ -59,7 +59,7 @@ class Run:
         group: Group = ALONE,
     ) -> None:
         self.folder, self.model, self.loss, self.settings, self.group = folder, model, loss, settings, group
-        self.optimizers = optimizers(model, self.settings.muon_lr, self.settings.adam_lr)
+        self.optimizers = optimizers(model, settings.muon_lr, settings.adam_lr, settings.new)
         self._rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
         self.step, self.log = 0, list[dict[str, Any]]()
         self._begin({"settings": asdict(settings), **depends})

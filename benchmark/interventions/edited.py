@@ -104,9 +104,8 @@ def shifts(survey: Survey) -> dict[str, Estimate]:
         named = scene_of(item.item_id)
         if named is not None and query.query_id == "color":
             places[named[0]][named[1]] = place
-    kinds = {"visual": survey.visual_nkd.reshape(len(survey), -1), "semantic": survey.semantic_ne}
-    for kind, latents_nx in kinds.items():
-        rows = [] if latents_nx is None else list(_moves(places, latents_nx.astype(np.float64)))
+    for kind, latents_nx in survey.flat().items():
+        rows = list(_moves(places, latents_nx.astype(np.float64)))
         if rows:
             found[f"edits/{kind}/shift_edited"] = over_pictures(rows, mean_of("region", "region_n"))
             found[f"edits/{kind}/shift_other"] = over_pictures(rows, mean_of("picture", "picture_n"))

@@ -55,6 +55,20 @@ def effects(lines: Iterable[LogLine]) -> tuple[Sums, dict[str, Statistic]]:
     }
 
 
+def changed_by_facet(lines: Iterable[LogLine]) -> dict[tuple[Intervention, str], tuple[int, int]]:
+    """(Intervention, facet) -> pairs whose replies do not say the same, and all pairs."""
+    log = list(lines)
+    changes = interventions_in(log)
+    found: dict[tuple[Intervention, str], tuple[int, int]] = {}
+    for own in forms_of(log, lambda variant: variant == PLAIN or intervention_of(variant) is not None).values():
+        for change in changes if PLAIN in own else ():
+            if change.variant in own:
+                plain = own[PLAIN]
+                changed, pairs = found.get((change, plain.facet), (0, 0))
+                found[change, plain.facet] = changed + (_said(plain) != _said(own[change.variant])), pairs + 1
+    return found
+
+
 def _column(change: Intervention, name: str) -> str:
     return f"{change.words} {name}"
 

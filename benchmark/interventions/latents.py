@@ -22,8 +22,8 @@ class Survey:
 
     asked: Sequence[tuple[Item, ItemQuery]]
     """[N]"""
-    visual_nkd: Floats
-    """Standardised visual latents."""
+    visual_nkd: Floats | None
+    """Standardised visual latents; None where a model has none."""
     semantic_ne: Floats | None
     """None where a model has none."""
     visual_target_nkd: Floats | None = None
@@ -33,6 +33,11 @@ class Survey:
 
     def __len__(self) -> int:
         return len(self.asked)
+
+    def flat(self) -> dict[str, Floats]:
+        """The latents of each kind that the model has, one vector a query."""
+        kinds = {"visual": self.visual_nkd, "semantic": self.semantic_ne}
+        return {kind: own.reshape(len(self), -1) for kind, own in kinds.items() if own is not None}
 
 
 @dataclass(frozen=True)

@@ -29,13 +29,15 @@ from benchmark.agreement import Key, Row, summed
 from benchmark.interventions.latents import Survey
 from benchmark.metrics import Columns, Statistic, divided
 from benchmark.scores import Estimate, estimate, rounded
-from benchmark.stats import Resampled
+from benchmark.stats import Resampled, jackknife_error, t_interval
 
 Array = npt.NDArray[np.float64]
 PARTNERS = 4
 """Queries of other pictures that each query is held against, drawn by hash."""
 ROWS = 2048
 """Latents that an effective rank is found of, at most."""
+GROUPS = 20
+"""Groups of pictures that are left out in turn, to see how much an effective rank varies."""
 FEWEST = 20
 """Pictures below which no interval is given: as of scores."""
 DRAWS = 2_000
@@ -50,10 +52,12 @@ def keys_of(survey: Survey) -> list[Key]:
 def measures_of(survey: Survey) -> dict[str, Estimate]:
     """Every measure of the visual and the semantic latents, by "visual/effective_rank", ..."""
     keys = keys_of(survey)
-    visual_nkx = survey.visual_nkd.astype(np.float64)
-    found = _named("visual", _of_kind(keys, visual_nkx))
-    if survey.visual_target_nkd is not None:
-        found |= _named("visual", {"target_r2": _r2(keys, visual_nkx, survey.visual_target_nkd.astype(np.float64))})
+    found: dict[str, Estimate] = {}
+    if survey.visual_nkd is not None:
+        visual_nkx = survey.visual_nkd.astype(np.float64)
+        found = _named("visual", _of_kind(keys, visual_nkx))
+        if survey.visual_target_nkd is not None:
+            found |= _named("visual", {"target_r2": _r2(keys, visual_nkx, survey.visual_target_nkd.astype(np.float64))})
     if survey.semantic_ne is not None:
         semantic_nkx = survey.semantic_ne.astype(np.float64)[:, None]
         found |= _named("semantic", _of_kind(keys, semantic_nkx))
@@ -68,20 +72,41 @@ def _named(prefix: str, found: Mapping[str, Estimate]) -> dict[str, Estimate]:
 
 
 def _of_kind(keys: Sequence[Key], latents_nkx: Array) -> dict[str, Estimate]:
-    flat = latents_nkx.reshape(-1, latents_nkx.shape[-1])
-    pictures = len({key[0] for key in keys})
-    rank = single(effective_rank(flat), len({key[1] for key in keys}), pictures, "no interval is found for a rank")
-    found = {"effective_rank": rank}
+    found = {"effective_rank": rank_of(keys, latents_nkx)}
     if latents_nkx.shape[1] > 1:
         found["spread_slots"] = _spread(keys, latents_nkx, latents_nkx.mean(1, keepdims=True))
     found["spread_pictures"] = _between(keys, latents_nkx)
     return found | _distances(keys, latents_nkx.reshape(len(keys), -1))
 
 
+def rank_of(keys: Sequence[Key], latents_nkx: Array) -> Estimate:
+    """The effective rank, with the t interval of a jackknife that leaves out one of `GROUPS` groups of pictures.
+
+    The error is sqrt((G - 1) / G sum (v_g - mean)^2). Pictures drawn with replacement would not do: of rows that are
+    there twice the rank is too small.
+    """
+    picture_m = np.repeat([key[0] for key in keys], latents_nkx.shape[1])
+    rows_mx = latents_nkx.reshape(-1, latents_nkx.shape[-1])
+    if len(rows_mx) > ROWS:
+        kept = np.linspace(0, len(rows_mx) - 1, ROWS).astype(int)
+        picture_m, rows_mx = picture_m[kept], rows_mx[kept]
+    value, items = effective_rank(rows_mx), len({key[1] for key in keys})
+    order = sorted(set(picture_m.tolist()), key=lambda picture: hashlib.sha256(picture.encode()).digest())
+    if len(order) < FEWEST:
+        return single(value, items, len(order), f"{len(order)} pictures are too few")
+    group = {picture: place % GROUPS for place, picture in enumerate(order)}
+    group_m = np.array([group[picture] for picture in picture_m.tolist()])
+    without_g = np.array([effective_rank(rows_mx[group_m != g]) for g in range(GROUPS)])
+    error = jackknife_error(without_g)
+    low, high = t_interval(value, error, GROUPS)
+    return Estimate(
+        value=rounded(value), low=rounded(max(0.0, low)), high=rounded(high), n_items=items, n_clusters=len(order),
+        method="jackknife", error=rounded(error),
+    )  # fmt: skip
+
+
 def effective_rank(rows_nx: Array) -> float:
     """The exponential of the entropy of the singular values of centred rows; 0 where all rows are the same."""
-    if len(rows_nx) > ROWS:
-        rows_nx = rows_nx[np.linspace(0, len(rows_nx) - 1, ROWS).astype(int)]
     centred_nx = rows_nx - rows_nx.mean(0)
     small = centred_nx @ centred_nx.T if len(centred_nx) < centred_nx.shape[1] else centred_nx.T @ centred_nx
     values = np.sqrt(np.maximum(np.linalg.eigvalsh(small), 0.0))

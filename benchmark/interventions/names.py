@@ -131,6 +131,8 @@ def resolved(wanted: Iterable[Wanted], shape: Shape, profiles: bool) -> tuple[In
     for entry in wanted:
         if entry.name == SLOTS:
             most = entry.most if entry.most is not None else entry.times * shape.visual_slots
+            if most and not shape.visual_slots:
+                raise UsageError("--interventions slots: this model has no visual latents")
             for number in range(entry.least, most + 1):
                 if number != shape.visual_slots:
                     found[Intervention(SLOTS, slots=number)] = None
@@ -144,6 +146,10 @@ def _parts(entry: Wanted, shape: Shape, profiles: bool) -> tuple[Part, ...]:
     visual_only = entry.name == "targets" and not profiles
     if entry.part == "semantic" and not shape.semantic:
         raise UsageError(f"--interventions {entry.name}:semantic: this model has no semantic latent")
+    if entry.part == "visual" and not shape.visual_slots:
+        raise UsageError(f"--interventions {entry.name}:visual: this model has no visual latents")
+    if visual_only and not shape.visual_slots:
+        raise UsageError("--interventions targets: this model's only target is a profile's: add --profiles")
     if visual_only and entry.part in ("semantic", "all") and shape.semantic:
         raise UsageError(
             f"--interventions targets:{entry.part}: the semantic target is the embedding of the region's profile, "
@@ -151,6 +157,8 @@ def _parts(entry: Wanted, shape: Shape, profiles: bool) -> tuple[Part, ...]:
         )
     if not shape.semantic:
         return ("visual",) if entry.name == "targets" else ("all",)
+    if not shape.visual_slots:
+        return ("semantic",) if entry.name == "targets" else ("all",)
     if entry.part is not None:
         return (entry.part,)
     return ("visual",) if visual_only else PARTS

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from benchmark.interventions.effects import interventions_in
+from benchmark.interventions.effects import changed_by_facet, interventions_in
 from benchmark.interventions.measured import Measured, read_measured
 from benchmark.interventions.names import MEANINGS, PARTS, Intervention
 from benchmark.interventions.probes import CONTROLS
+from benchmark.interventions.slots import own_slots, slot_points, slot_scores
 from benchmark.opened import Run
+from benchmark.pages.charts import Chart, chart
 from benchmark.pages.view import LatentCell, LatentPanel, LatentRow, LatentTable
 from benchmark.scores import Estimate, Scores
 from benchmark.wording import between, facet_name, plural, written
@@ -50,6 +52,7 @@ _ATTENTION = {
     "reply": ("Reply", "Attention that goes to the reply's own tokens."),
 }
 _PART_WORDS = {"all": "all latents", "visual": "visual", "semantic": "semantic"}
+_SLOTS = "So many visual slots in place of the model's own number."
 _CONTROL_WORDS = {"own": "own latents", "zero": "zeros", "shuffled": "shuffled"}
 
 
@@ -66,8 +69,36 @@ def latent_panels(runs: Sequence[Run], scores: Sequence[Scores]) -> list[LatentP
             parts = [part for part in PARTS if any(change.part == part for change in changes)]
             measured = read_measured(run.folder)
             tables = [] if measured is None else _tables(measured)
-            panels.append(LatentPanel(place, [_PART_WORDS[part] for part in parts], _grid(changes, parts, own), tables))
+            words, grid = [_PART_WORDS[part] for part in parts], _grid(changes, parts, own)
+            panels.append(LatentPanel(place, words, grid, tables, *_by_facet(run, changes)))
     return panels
+
+
+def slot_chart(runs: Sequence[Run], scores: Sequence[Scores]) -> Chart | None:
+    """Accuracy over the number of visual slots, a line per run that was asked with several; None where none was."""
+    lines = []
+    for place, (run, own) in enumerate(zip(runs, scores, strict=True)):
+        number = own_slots([run.header])
+        lines.append((place, slot_points(slot_scores(own, number), number)))
+    return chart("visual slots fed", lines)
+
+
+def _by_facet(run: Run, changes: Sequence[Intervention]) -> tuple[list[str], list[LatentRow]]:
+    """Facets, and a row per intervention with the share of answers changed; none where there is one facet only."""
+    counts = changed_by_facet(run.lines)
+    facets = sorted({facet for _, facet in counts})
+    if len(facets) < 2:
+        return [], []
+
+    def cell(change: Intervention, facet: str) -> LatentCell:
+        changed, pairs = counts.get((change, facet), (0, 0))
+        return LatentCell(written(changed / pairs), f"{pairs:,}", changed / pairs) if pairs else LatentCell("", "", 0.0)
+
+    rows = [
+        LatentRow(change.words, MEANINGS.get(change.name, _SLOTS), [cell(change, facet) for facet in facets])
+        for change in changes
+    ]
+    return [facet_name(facet) for facet in facets], rows
 
 
 def _grid(changes: Sequence[Intervention], parts: Sequence[str], own: Scores) -> list[LatentRow]:
@@ -79,7 +110,7 @@ def _grid(changes: Sequence[Intervention], parts: Sequence[str], own: Scores) ->
     return [
         LatentRow(
             name if slots is None else plural(slots, "slot"),
-            MEANINGS.get(name, "So many visual slots in place of the model's own number."),
+            MEANINGS.get(name, _SLOTS),
             [cells.get(part, empty) for part in parts],
         )
         for (name, slots), cells in rows.items()

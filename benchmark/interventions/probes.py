@@ -39,10 +39,7 @@ def probes_of(survey: Survey, profiles: Profiles | None) -> dict[str, Estimate]:
     """Every probe, by "linear/visual/color/own", "interpreter/color/shuffled", "interpreter/region/own", ..."""
     found: dict[str, Estimate] = {}
     words = words_of(survey, profiles)
-    kinds = {"visual": survey.visual_nkd.reshape(len(survey), -1)}
-    if survey.semantic_ne is not None:
-        kinds["semantic"] = survey.semantic_ne
-    for kind, latents_nx in kinds.items():
+    for kind, latents_nx in survey.flat().items():
         for name, told in words.items():
             for control, estimate in linear_probe(keys_of(survey), latents_nx.astype(np.float64), told).items():
                 found[f"linear/{kind}/{name}/{control}"] = estimate

@@ -82,12 +82,12 @@ class Replacements:
                     asked.append((ask.item, ask.query))
                     own.append(found)
                     targets.append(Opening(self._target_of(ask, "visual"), self._target_of(ask, "semantic")))
-        visual_nkd = _stacked([one.visual_kd for one in own])
-        if visual_nkd is None:
+        if not own:
             raise UsageError("no query can be put to this model: slvr-bench run without --interventions says why")
+        visual_nkd = _stacked([one.visual_kd for one in own])
         semantic_ne = _stacked([one.semantic_e for one in own])
         mean_e = None if semantic_ne is None else self._unit(torch.from_numpy(semantic_ne.mean(0)))
-        self._mean = Opening(torch.from_numpy(visual_nkd.mean(0)), mean_e)
+        self._mean = Opening(None if visual_nkd is None else torch.from_numpy(visual_nkd.mean(0)), mean_e)
         wanted = _stacked([one.visual_kd for one in targets]), _stacked([one.semantic_e for one in targets])
         return Survey(asked, visual_nkd, semantic_ne, *wanted)
 

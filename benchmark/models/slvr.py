@@ -32,6 +32,7 @@ from slvr_model.batches import collate
 from slvr_model.checkpoints import SHIPPED, open_checkpoint
 from slvr_model.decoding import Decoded, decode
 from slvr_model.modeling import SlvrModel
+from slvr_model.objectives.kept import replies_of
 from slvr_model.region_targets import embedding_size, semantic_target, visual_target
 from slvr_model.rows import Block, Picture, Row, lay_out
 from slvr_model.tiny import StillProcessor, answer_of
@@ -66,7 +67,17 @@ class SlvrAdapter:
         self._model, self._processor, self._options = model, processor, options
         self._pictures: OrderedDict[bytes, Picture] = OrderedDict()
         config = model.latent_config
-        self._opening = len(config.tokens.reply(config.visual_slots, bool(config.semantic_dim)))
+        self._laid = replies_of(model, processor.tokenizer)
+        """How the model was trained to reply; None: with all its latents, then the answer."""
+        form = None if self._laid is None else self._laid.form
+        self._shape = Shape(
+            config.visual_slots if form is None else form.visual_steps,
+            bool(config.semantic_dim) if form is None else form.semantic,
+        )
+        self._latents = options.latents != "off" and (self._shape.visual_slots > 0 or self._shape.semantic)
+        if not self._latents and options.latents not in ("on", "off"):
+            raise UsageError(f"--latents {options.latents}: {spec} replies without latents; leave it out")
+        self._opening = self._opening_of(self._shape.visual_slots)
         self._replacements = Replacements(self._read, self._target, model.latents.unit)
         self._pool: Pool | None = None
         if options.latents == "swapped":
@@ -88,8 +99,9 @@ class SlvrAdapter:
             }
         return details_of(self._model, str(template), self._options) | {
             "latents": self._options.latents,
-            "visual_slots": config.visual_slots,
-            "semantic_dim": config.semantic_dim,
+            "visual_slots": self._shape.visual_slots,
+            "semantic_dim": config.semantic_dim if self._shape.semantic else 0,
+            **({} if self._laid is None else {"replies": self._laid.name}),
             **known,
         }
 
@@ -101,6 +113,7 @@ class SlvrAdapter:
             self._replacements.open([ask.donor for ask in batch if ask.donor is not None])
             for ask in batch:
                 try:
+                    self._check_swap(ask)
                     made = (ask, self._row(ask, ask.picture), self._replacements.change(ask))
                     ready.setdefault(self._slots(ask), []).append(made)
                 except (PictureError, UsageError, ValueError) as error:
@@ -116,6 +129,8 @@ class SlvrAdapter:
         )
         ids = self._processor.tokenizer(text).input_ids
         row = Row(tuple(ids), (Block(),), (self._picture(picture),))
+        if self._laid is not None:
+            row = self._laid.asked(row)
         layout = self._model.layout
         length = len(lay_out(row, layout).ids) + self._longest(self._slots(ask))
         if length > layout.limit:
@@ -125,8 +140,7 @@ class SlvrAdapter:
     def _slots(self, ask: Ask) -> int:
         """Visual slots of a reply."""
         change = intervention_of(ask.variant)
-        own = self._model.latent_config.visual_slots
-        return change.slots if change is not None and change.slots is not None else own
+        return change.slots if change is not None and change.slots is not None else self._shape.visual_slots
 
     def _picture(self, data: bytes) -> Picture:
         if data not in self._pictures:
@@ -140,12 +154,10 @@ class SlvrAdapter:
 
     def _longest(self, slots: int) -> int:
         """Positions of a reply: its tokens, and its latents."""
-        more = 0 if self._options.latents == "off" else self._opening_of(slots)
-        return self._options.max_new_tokens + more
+        return self._options.max_new_tokens + (self._opening_of(slots) if self._latents else 0)
 
     def _opening_of(self, slots: int) -> int:
-        config = self._model.latent_config
-        return len(config.tokens.reply(slots, bool(config.semantic_dim)))
+        return len(self._model.latent_config.tokens.reply(slots, self._shape.semantic))
 
     def _decoded(
         self, ready: Sequence[tuple[Ask, Row]], changes: Sequence[RowChange | None], slots: int, started: float
@@ -156,7 +168,8 @@ class SlvrAdapter:
         seconds = time.monotonic() - started
         sampled, finished = out.sampled_BT.sum(1).tolist(), out.finished_B.tolist()
         for number, ((ask, row), ids) in enumerate(zip(ready, out.replies(), strict=True)):
-            text = answer_of(self._processor.tokenizer, ids)
+            said = ids if self._laid is None else list(self._laid.answer(ids))
+            text = answer_of(self._processor.tokenizer, said)
             finish = "stop" if finished[number] else "length"
             tokens = len(lay_out(row, self._model.layout).ids)
             yield ask, Reply(text, finish, None, tokens, int(sampled[number]), seconds)
@@ -164,14 +177,14 @@ class SlvrAdapter:
     def _decode(
         self, rows: Sequence[Row], asks: Sequence[Ask], most: int, change: Change | None, slots: int | None = None
     ) -> Decoded:
-        options, latents = self._options, self._options.latents != "off"
+        options = self._options
         return decode(
             self._model,
             collate(rows, self._model.layout, side="left").to(self._device),
             max_new_tokens=most,
-            opening=latents,
-            visual_steps=slots if latents else 0,
-            semantic=None if latents else False,
+            opening=self._latents,
+            visual_steps=(self._shape.visual_slots if slots is None else slots) if self._latents else 0,
+            semantic=self._latents and self._shape.semantic,
             temperature=options.temperature,
             top_p=options.top_p,
             seed=[_seed(ask) for ask in asks],
@@ -191,6 +204,14 @@ class SlvrAdapter:
         if mode == "noise":
             return Noise([ask.ask_id for ask, _ in ready])
         return self._swap(ready) if mode == "swapped" else None
+
+    def _check_swap(self, ask: Ask) -> None:
+        """Raises UsageError where latents are to be those of another picture, and all others show the same thing."""
+        if self._pool is not None and not self._pool.has_other(ask.item):
+            raise UsageError(
+                f"every other picture shows a {ask.item.label}: latents of none would be about something else; "
+                "--interventions picture takes those of another query"
+            )
 
     def _swap(self, ready: Sequence[tuple[Ask, Row]]) -> Swap:
         """The latents that the same questions get from other pictures."""
@@ -217,8 +238,9 @@ class SlvrAdapter:
         if self._options.latents != "on":
             mode = self._options.latents
             raise UsageError(f"--interventions change a model's own latents: leave --latents {mode} out")
-        config = self._model.latent_config
-        return Shape(config.visual_slots, bool(config.semantic_dim))
+        if not self._latents:
+            raise UsageError(f"--interventions: {self.name} replies without latents, so there are none to change")
+        return self._shape
 
     def survey(self, asks: Iterable[Ask]) -> Survey:
         """The latents of plain asks with their targets; see `Replacements.survey`."""
@@ -233,7 +255,7 @@ class SlvrAdapter:
                 continue
             rows, own = [row for _, row in ready], [ask for ask, _ in ready]
             prompts = collate(rows, self._model.layout, side="left").to(self._device)
-            out = self._decode(rows, own, self._longest(self._model.latent_config.visual_slots), None)
+            out = self._decode(rows, own, self._longest(self._shape.visual_slots), None)
             *layers, even = attention_shares(self._model, prompts, out)
             for number, ask in enumerate(own):
                 each = [{name: float(share_B[number]) for name, share_B in look.items()} for look in (*layers, even)]
@@ -256,9 +278,11 @@ class SlvrAdapter:
         if not ready:
             return [None] * len(asks)
         out = self._decode([row for _, row in ready], [ask for ask, _ in ready], self._opening, None).latents
-        assert out.visual_TD is not None
-        visual = iter(out.visual_TD.view(len(ready), -1, out.visual_TD.shape[-1]).cpu())
-        semantic = iter(out.semantic_SE.cpu() if out.semantic_SE is not None else [None] * len(ready))
+        visual, semantic = iter([None] * len(ready)), iter([None] * len(ready))
+        if out.visual_TD is not None and self._shape.visual_slots:
+            visual = iter(out.visual_TD.view(len(ready), -1, out.visual_TD.shape[-1]).cpu())
+        if out.semantic_SE is not None and self._shape.semantic:
+            semantic = iter(out.semantic_SE.cpu())
         return [None if row is None else Opening(next(visual), next(semantic)) for row in rows]
 
     def _target(self, ask: Ask, kind: Kind) -> Tensor:

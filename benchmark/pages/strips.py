@@ -36,6 +36,8 @@ class Strip:
     high: float | None
     mark: float | None = None
     """A tick to compare with, such as chance."""
+    dots: tuple[float, ...] = ()
+    """Single values beside the estimate, such as those of seeds."""
 
 
 def _written(value: float, percent: bool) -> str:

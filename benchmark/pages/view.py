@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
 
+from benchmark.pages.charts import Chart
 from benchmark.pages.strips import Axis, Strip
 from slvr_data.pages.render import render
 
@@ -166,6 +167,10 @@ class LatentPanel:
     parts: Sequence[str]
     grid: Sequence[LatentRow]
     tables: Sequence[LatentTable]
+    facets: Sequence[str] = ()
+    """Columns of `by_facet`; none where there is one facet only."""
+    by_facet: Sequence[LatentRow] = ()
+    """A row per intervention: share of answers changed, and number of queries."""
 
 
 @dataclass(frozen=True)
@@ -268,6 +273,8 @@ class Page:
     command: str
     facet_filter: Sequence[str] = field(default_factory=tuple)
     latents: Sequence[LatentPanel] = field(default_factory=tuple)
+    slots: Chart | None = None
+    """Accuracy over the number of visual slots, a line per run."""
 
 
 def render_page(page: Page) -> str:

@@ -15,9 +15,9 @@ _TEMPLATES = Path(__file__).parent
 _SCRIPT_ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&'\u2028\u2029"}
 
 
-def data_url(jpeg: bytes) -> str:
+def data_url(picture: bytes, kind: str = "jpeg") -> str:
     """A picture as the `src` of an `<img>`, so that the page needs no second file."""
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")
+    return f"data:image/{kind};base64," + base64.b64encode(picture).decode("ascii")
 
 
 def script_json(value: object) -> Markup:

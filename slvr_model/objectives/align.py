@@ -2,7 +2,7 @@
 
     tensor  - cos(psi(f_n), v_n)                    psi a head of its own, f the slots' states brought to as many values
                                                     as the target has (REPA, arXiv 2410.06940; VaLR, 2602.04476)
-    logits  KL(softmax(t_n) || softmax(W_head f_n))
+    logits  KL(softmax(t_n) || softmax(W_head f_n))         over the whole vocabulary, or among the target's tokens
     text    - mean over its tokens y of log softmax(W_head f)[y],   f the mean of the slots: words in no order
 
 States [G, K, D] become n values per group by linear interpolation along the slots: value i lies at
@@ -47,7 +47,8 @@ def alignment(states_GKD: Tensor, target: Target, head: nn.Module, vocabulary_VD
         return _text(states_GKD.mean(1), target, vocabulary_VD)
     values_ND = stretched(states_GKD, target.group_N)
     if isinstance(target, LogitTarget):
-        said_NV = functional.log_softmax((values_ND @ vocabulary_VD.T).float(), -1)
+        words_VD = vocabulary_VD if target.ids_C is None else vocabulary_VD[target.ids_C]
+        said_NV = functional.log_softmax((values_ND @ words_VD.T).float(), -1)
         wanted_NV = functional.log_softmax(target.logits_NV.detach().float(), -1)
         return (wanted_NV.exp() * (wanted_NV - said_NV)).sum(-1), target.group_N
     return cosine_losses(head(values_ND.float()), target), target.group_N

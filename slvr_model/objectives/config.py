@@ -28,7 +28,9 @@ class AlignmentConfig(_Config):
     """Kind `multi_encoder` alone: what the states of its slots are aligned with."""
 
     encoders: tuple[str, ...] = Field(("filters", "scenes"), min_length=1)
-    """Frozen encoders: `filters` (Gabor and colour-opponent filters), `scenes` (a small network)."""
+    """Frozen encoders: `filters` (Gabor and colour-opponent filters), `scenes` (a small network), `tokens` (the model's
+    own visual tokens); or targets that its vocabulary reads: `labels` (what the taught network says is there: words for
+    entity and colour), `interpreter` (the words of the region's profile)."""
     layer: int | None = Field(None, ge=0)
     """Whose states are aligned, counted from 0; None: the last states, after the final norm."""
     weight: float = Field(0.5, ge=0)
@@ -40,7 +42,8 @@ class AlignmentConfig(_Config):
     width: int = Field(64, ge=8)
     """Channels of the `scenes` encoder."""
     scenes_file: str | None = None
-    """Weights of the `scenes` encoder (`slvr_model.objectives.targets.scenes`); None: drawn from `seed`, untrained."""
+    """Weights of the `scenes` encoder (`slvr_model.objectives.targets.scenes`); None: drawn from `seed`, untrained.
+    `labels` needs it."""
     seed: int = Field(0, ge=0)
     """Of the alignment heads, and of the `scenes` encoder where it has no file."""
 

@@ -3,6 +3,7 @@
     loss = answer + weight * mean over encoders m of align_m + triplet_weight * triplet
 
     align_m  mean over samples of [ mean over the region's visual tokens n of  - cos(psi_m(f_n), phi_m(picture)_n) ]
+             for the targets of `labels` and `interpreter`, which are no vectors, the losses of `align.py`
     f        states of the region's K slots after layer `layer`, brought to its N tokens (`align.py`)
     psi_m    Linear(D, D), SiLU, Linear(D, F_m): trained with the model and dropped afterwards
     phi_m    features of encoder m at visual token n, without gradient (`targets/`)
@@ -16,8 +17,9 @@ G regions, K slots, D width, F size of a feature
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -30,22 +32,38 @@ from slvr_model.modeling import SlvrModel
 from slvr_model.objectives.align import alignment
 from slvr_model.objectives.answers import answer_loss, read
 from slvr_model.objectives.averages import Averages
-from slvr_model.objectives.base import Terms
+from slvr_model.objectives.base import Asked, Terms
 from slvr_model.objectives.config import AlignmentConfig, ObjectiveConfig, nearest
 from slvr_model.objectives.feeding import Feeding
 from slvr_model.objectives.replies import Replies
 from slvr_model.objectives.targets.base import TargetProvider
 from slvr_model.objectives.targets.filters import FilterBank
+from slvr_model.objectives.targets.interpreter import Interpreter, ToldBlock, told_batch
 from slvr_model.objectives.targets.pooled import PooledTokens
+from slvr_model.objectives.targets.scene_labels import SceneLabels
 from slvr_model.objectives.targets.scenes import SceneFeatures
 from slvr_model.objectives.triplet import slot_triplet
+from slvr_model.rows import Block, Row
 
-ENCODERS: Mapping[str, Callable[[AlignmentConfig, int], tuple[TargetProvider, int]]] = {
-    "filters": lambda config, width: (FilterBank(), FilterBank.size),
-    "scenes": lambda config, width: (SceneFeatures.of(config), config.width),
-    "tokens": lambda config, width: (PooledTokens(), width),
+
+@dataclass(frozen=True)
+class Made:
+    """What providers are made of."""
+
+    config: AlignmentConfig
+    width: int
+    """D of the model."""
+    tokenizer: PreTrainedTokenizerBase
+
+
+ENCODERS: Mapping[str, Callable[[Made], tuple[TargetProvider, int]]] = {
+    "filters": lambda made: (FilterBank(), FilterBank.size),
+    "scenes": lambda made: (SceneFeatures.of(made.config), made.config.width),
+    "tokens": lambda made: (PooledTokens(), made.width),
+    "labels": lambda made: (SceneLabels.of(made.config, made.tokenizer), 0),
+    "interpreter": lambda made: (Interpreter(), 0),
 }
-"""Name -> the provider and the size of its values, for a model of some width."""
+"""Name -> the provider and the size of its values; 0: they are read by the vocabulary projection, without a head."""
 
 
 class MultiEncoder(Replies):
@@ -61,17 +79,32 @@ class MultiEncoder(Replies):
             raise UsageError(f"alignment.layer {self.settings.layer}: the model's layers are 0 to {layers - 1}")
         if self.settings.triplet_weight and self.latents.visual_slots < 2:
             raise UsageError("alignment.triplet_weight keeps slots apart, but the model has K = 1: set it to 0")
+        if len(set(self.settings.encoders)) < len(self.settings.encoders):
+            raise UsageError(f"alignment.encoders {list(self.settings.encoders)}: each may be named once")
         self.providers: list[TargetProvider] = []
-        heads = nn.ModuleDict()
+        heads, made = nn.ModuleDict(), Made(self.settings, width, tokenizer)
         for number, name in enumerate(self.settings.encoders):
             if name not in ENCODERS:
                 raise UsageError(f"encoder {name!r}: {', '.join(ENCODERS)} are known{nearest(name, list(ENCODERS))}")
-            provider, size = ENCODERS[name](self.settings, width)
+            provider, size = ENCODERS[name](made)
             self.providers.append(provider)
-            heads[name] = _head(width, size, self.settings.seed * 1009 + number)
-        if len(heads) < len(self.settings.encoders):
-            raise UsageError(f"alignment.encoders {list(self.settings.encoders)}: each may be named once")
+            heads[name] = _head(width, size, self.settings.seed * 1009 + number) if size else nn.Identity()
         self.heads: nn.Module = heads.to(model.device)
+        self.told = "interpreter" in self.settings.encoders
+
+    def block(
+        self, sample: Asked, answer_ids: Sequence[int], *, prompt: Sequence[int] = (), lettered: bool = False, **at: Any
+    ) -> Block:
+        """A question with its reply, and the profile where slots are to tell it; see `Objective.block`."""
+        block = super().block(sample, answer_ids, prompt=prompt, lettered=lettered, **at)
+        if not self.told:
+            return block
+        return ToldBlock(**vars(block), told=self._ids(self._checked(sample.profile_text)))
+
+    def collate(self, rows: Sequence[Row], side: Literal["left", "right"] = "right") -> Batch:
+        """A batch of rows of this objective; as `batches.collate`."""
+        batch = super().collate(rows, side)
+        return told_batch(batch, rows) if self.told else batch
 
     def losses(
         self, model: SlvrModel, batch: Batch, *, step_share: float, seed: int = 0, samples: float | None = None

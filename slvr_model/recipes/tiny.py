@@ -84,7 +84,7 @@ def train_tiny(
     tell(f"drawing {recipe.lessons} easy scenes, or reading them from {cache}")
     drawn = kept_lessons(cache, "easy", WORLD, recipe.lessons, workers=processes)
     with together(processes, partial(_helped, folder, recipe, cache)) as group:
-        made = _Making(folder, recipe, *drawn, group, tell)
+        made = Making(folder, recipe, *drawn, group, tell)
         made.all_stages()
     report = {
         "recipe": asdict(recipe),
@@ -100,10 +100,10 @@ def train_tiny(
 def _helped(folder: Path, recipe: Recipe, cache: Path, group: Group) -> None:
     """What the other processes do."""
     drawn = kept_lessons(cache, "easy", WORLD, recipe.lessons)
-    _Making(folder, recipe, *drawn, group, lambda line: None).all_stages()
+    Making(folder, recipe, *drawn, group, lambda line: None).all_stages()
 
 
-class _Making:
+class Making:
     """The stages of a recipe, in one of the processes that train together."""
 
     def __init__(
@@ -122,12 +122,16 @@ class _Making:
 
     def all_stages(self) -> None:
         """From nothing to the end."""
-        self.look()
-        self.taught("letters", DRILLED)
-        self.taught("plain", PLAIN)
+        self.without_latents(PLAIN)
         self.model.model.visual.requires_grad_(False)
         self.latent("teacher", TEACHER)
         self.latent("own", OWN)
+
+    def without_latents(self, plain: Settings) -> None:
+        """From nothing to plain answers, by these settings of the last stage."""
+        self.look()
+        self.taught("letters", DRILLED)
+        self.taught("plain", plain)
 
     def look(self) -> None:
         """The picture's encoder alone."""

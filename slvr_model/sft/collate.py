@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from slvr_model.efficiency.packed import packed_batch
+from slvr_model.batches import Batch
+from slvr_model.efficiency.packed import packed
+from slvr_model.efficiency.shared import shared_rows
 from slvr_model.objectives.base import Objective
-from slvr_model.rows import Layout
+from slvr_model.rows import Layout, Row
 from slvr_model.sft.samples import Shown
 
 
@@ -17,14 +19,39 @@ class Collator:
     Args:
         objective: lays out and collates its rows.
         packed: the model's layout, to put all samples of a batch into one row; None: a row each, padded.
+        shared: the model's layout, to put samples about one picture behind it; None: a picture for each.
+        most: samples behind one picture; None: as many as fit.
     """
 
-    def __init__(self, objective: Objective, packed: Layout | None = None) -> None:
-        self.objective, self.packed = objective, packed
+    def __init__(
+        self,
+        objective: Objective,
+        packed: Layout | None = None,
+        shared: Layout | None = None,
+        most: int | None = None,
+    ) -> None:
+        self.objective, self.packed, self.shared, self.most = objective, packed, shared, most
 
     def __call__(self, shown: Sequence[Shown]) -> dict[str, Any]:
-        """`batch`; `seen`, samples that were tried; `faults`, those that could not be used."""
+        """What a step takes.
+
+        `batch`; `seen`, samples that were tried; `faults`, those that could not be used; `processed`, positions without
+        padding; `emitted`, those of replies, latents included.
+        """
         rows = [one.row for one in shown]
         faults = [fault for one in shown for fault in one.faults]
-        batch = self.objective.collate(rows) if self.packed is None else packed_batch(rows, self.packed)
-        return {"batch": batch, "seen": len(rows) + len(faults), "faults": faults}
+        batch = self._batch(rows)
+        return {
+            "batch": batch,
+            "seen": len(rows) + len(faults),
+            "faults": faults,
+            "processed": int(batch.kept_BL.sum()),
+            "emitted": sum(len(block.reply) for row in rows for block in row.blocks),
+        }
+
+    def _batch(self, rows: Sequence[Row]) -> Batch:
+        if self.shared is not None:
+            return self.objective.collate(shared_rows(rows, self.shared, self.most))
+        if self.packed is not None:
+            return packed(self.objective.collate(rows), [len(rows)], self.packed.pad_token)
+        return self.objective.collate(rows)

@@ -56,6 +56,8 @@ class DataConfig(_Section):
     """Samples among which a stream is shuffled."""
     limit: int | None = Field(None, ge=1)
     """Learn the first so many samples only."""
+    queries: int | None = Field(None, ge=1)
+    """Learn so many questions of each region only, chosen by hash: 1 is what data with one query a region has."""
     paraphrases: bool = True
     """Draw one of a question's wordings each time, not always the first."""
     lettered: float = Field(0.5, ge=0, le=1)
@@ -94,8 +96,11 @@ class TrainingConfig(_Section):
     """Samples per batch and process; with packed lengths, on average."""
     accumulate: int = Field(1, ge=1)
     """Batches per step and process."""
-    lengths: Literal["random", "grouped", "packed"] = "grouped"
-    """Batches of random lengths, of similar lengths, or of rows filled with several samples."""
+    lengths: Literal["random", "grouped", "packed", "shared"] = "grouped"
+    """Batches of random lengths, of similar lengths, of rows filled with several samples, or of rows with several
+    questions behind one picture."""
+    questions: int | None = Field(None, ge=1)
+    """With shared lengths: the most questions of a row; unless told, 4, and never more than `rows`."""
     packed_positions: int | None = Field(None, ge=16)
     """Length up to which a row is filled; unless told, that of as many samples of mean length as `rows` says."""
     learning_rate: float = Field(1e-5, gt=0)
@@ -204,14 +209,18 @@ class SftConfig(_Section):
                 f'objective.feed "{objective.feed}" needs a cache, which training.checkpointing forbids: '
                 'take feed "teacher", or checkpointing false with fewer training.rows'
             )
-        if training.lengths == "packed" and objective.targets == "all":
+        if training.lengths in ("packed", "shared") and objective.targets == "all":
             raise ValueError("objective.targets all has spans of unequal length, which cannot be packed: take grouped")
+        if training.questions is not None and training.lengths != "shared":
+            raise ValueError(f'training.questions is of lengths "shared", these are "{training.lengths}": leave it out')
         if self.data.access == "streamed" and training.lengths != "random":
             raise ValueError(f'lengths "{training.lengths}" needs all lengths beforehand: streamed data is "random"')
         if self.data.access == "streamed" and training.steps is None:
             raise ValueError("a stream has no known number of samples: give training.steps in place of epochs")
         if self.data.access == "streamed" and self.data.held_out == self.data.split:
             raise ValueError(f'held_out "{self.data.held_out}" is what is learnt: streamed data needs another split')
+        if self.data.access == "streamed" and self.data.queries is not None:
+            raise ValueError("data.queries chooses among all questions of a region: take data.access mapped")
         if self.data.access == "streamed" and self.data.workers > 1:
             raise ValueError(f"data.workers {self.data.workers}: a stream is read by one process at most")
         if training.lora and self.sharding.kind == "deepspeed" and self.sharding.stage == 3:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -11,7 +12,8 @@ from slvr_model.efficiency.shapes import SHAPES, shape_config
 from slvr_model.latents import KEY, LatentConfig
 from slvr_model.loading import checked_config
 from slvr_model.sft.arguments import world
-from slvr_model.sft.config import SftConfig
+from slvr_model.sft.config import ModelConfig, SftConfig
+from slvr_model.sft.order import together_of
 from slvr_model.sft.start import NEW, folder_of
 from slvr_model.tiny import SEMANTIC, SLOTS, tiny_config, tiny_tokenizer
 from slvr_model.tokens import LatentTokens
@@ -30,22 +32,26 @@ def told(config: SftConfig) -> str:
     Raises:
         UsageError: the start is no checkpoint.
     """
-    shape, name = _shape(config)
+    shape, name = shape_of(config.model)
     setup = _setup(config, shape)
     found = estimate(shape, setup, name)
     gpus = "1 GPU" if setup.gpus == 1 else f"{setup.gpus} GPUs"
     return (
-        f"{table([found])}\nassumed: {gpus}, rows of {setup.visual} visual tokens and {TEXT} others; left out: what "
-        "CUDA itself holds"
+        f"{table([found])}\nassumed: {gpus}, rows of {setup.visual} visual tokens and "
+        f"{setup.step.length - setup.visual} others; left out: what CUDA itself holds"
     )
 
 
-def _shape(config: SftConfig) -> tuple[Any, str]:
-    """The configuration of the start's model, with latents, and its name."""
-    start = config.model.start
+def shape_of(model: ModelConfig) -> tuple[Any, str]:
+    """The configuration of the start's model, with latents, and its name.
+
+    Raises:
+        UsageError: the start is no checkpoint.
+    """
+    start = model.start
     size = re.search(r"qwen2\.5-vl-(\d+b)", start.lower())
     if size and size[1] in SHAPES and folder_of(start) is None:
-        return shape_config(size[1], config.model.visual_slots, config.model.semantic_dim or 1024), size[1]
+        return shape_config(size[1], model.visual_slots, model.semantic_dim or 1024), size[1]
     if start in NEW or (start.startswith("slvr:") and folder_of(start) is None):
         shape: Any = tiny_config()
         setattr(shape, KEY, LatentConfig(LatentTokens.of(tiny_tokenizer()), SLOTS, SEMANTIC).to_dict())
@@ -53,7 +59,7 @@ def _shape(config: SftConfig) -> tuple[Any, str]:
     shape = checked_config(folder_of(start) or start)
     if getattr(shape, KEY, None) is None:
         tokens = LatentTokens(*range(6))  # which ids they have changes no size
-        latents = LatentConfig(tokens, config.model.visual_slots, config.model.semantic_dim or 1024)
+        latents = LatentConfig(tokens, model.visual_slots, model.semantic_dim or 1024)
         setattr(shape, KEY, latents.to_dict())
     return shape, start.rsplit("/", 1)[-1]
 
@@ -65,12 +71,13 @@ def _setup(config: SftConfig, shape: Any) -> Setup:
     shared = config.sharding.kind != "none"
     gpus = world()[1] if world()[1] > 1 or not shared else GPUS
     lora = training.lora
-    step = Step(
-        training.rows, visual + TEXT, model.dtype, training.bf16, lora.rank if lora else 0, training.checkpointing
-    )
+    questions = together_of(training) if training.lengths == "shared" else 1
+    rows, length = math.ceil(training.rows / questions), visual + questions * TEXT
+    step = Step(rows, length, model.dtype, training.bf16, lora.rank if lora else 0, training.checkpointing)
     return Setup(
         step,
         visual,
+        labels=questions * Setup.labels,
         encoder=model.train_vision,
         merger=model.train_merger,
         vocabulary=lora is None or lora.vocabulary,

@@ -1,7 +1,8 @@
 """Accuracy on held-out samples, twice: latents as the model writes them, and their targets fed in place of them.
 
 Everything else is the same in both, so that the difference is what the model's own latents lack: the gap between
-training that feeds targets and use that has none.
+training that feeds targets and use that has none. Where replies say what is asked, a third time: with the model's own
+latents, and neither picture nor question to see behind them (`hidden.py`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from slvr_model.data import Sample, Unusable
 from slvr_model.decoding import Decoded
 from slvr_model.latents import Latents
 from slvr_model.objectives.base import Objective
-from slvr_model.objectives.config import SEMANTIC, VISUAL
+from slvr_model.objectives.config import LATENT, SEMANTIC, VISUAL
 from slvr_model.rows import Row
 from slvr_model.sft.config import EvaluationConfig
 from slvr_model.sft.samples import RowMaker
@@ -48,14 +49,23 @@ class Examiner:
         config = self.objective.config
         return config.kind in (*VISUAL, *SEMANTIC) and config.targets == "pooled"
 
+    @property
+    def has_echo(self) -> bool:
+        """Whether there are latents, and an echo behind them, so that an answer can be read from both alone."""
+        config = self.objective.config
+        return config.echo and config.kind in LATENT and config.targets == "pooled"
+
     @torch.no_grad()
     def accuracy(self, learner: nn.Module, device: torch.device) -> dict[str, float]:
         """`accuracy` with own latents; where slots have targets, `teacher_accuracy` and `gap` (teacher - own).
 
+        Where replies have an echo, `hidden_accuracy`: of answers that see the model's own latents and the echo alone,
+        over the samples that have one.
+
         An answer is right that is the sample's, letter by letter. Unusable samples are left out. Summed up over all
         processes.
         """
-        counts = torch.zeros(3, dtype=torch.float64)
+        counts = torch.zeros(5, dtype=torch.float64)
         learner.eval()
         numbers = range(self.part[0], len(self.samples), self.part[1])
         for start in range(0, len(numbers), self.config.rows):
@@ -65,10 +75,12 @@ class Examiner:
         if self.part[1] > 1:
             counts = counts.to(device)
             torch.distributed.all_reduce(counts)
-        asked, own, teacher = (float(value) for value in counts)
+        asked, own, teacher, echoed, hidden = (float(value) for value in counts)
         found = {"accuracy": own / max(asked, 1), "samples": asked}
         if self.has_targets:
             found |= {"teacher_accuracy": teacher / max(asked, 1), "gap": (teacher - own) / max(asked, 1)}
+        if echoed:
+            found["hidden_accuracy"] = hidden / echoed
         return found
 
     def _rows(self, sample: Sample) -> list[tuple[Row, Row, str]]:
@@ -84,17 +96,27 @@ class Examiner:
 
     def _batch(self, learner: Any, rows: list[tuple[Row, Row, str]], device: torch.device) -> torch.Tensor:
         if not rows:
-            return torch.zeros(3, dtype=torch.float64)
+            return torch.zeros(5, dtype=torch.float64)
         asked, whole, wanted = zip(*rows, strict=True)
         batch = self.objective.collate(asked, "left").to(device)
         form = self.objective.form
         options = form.options() | {"max_new_tokens": form.visual_steps + 6 + self.config.new_tokens}
         own = learner.written(batch, None, **options)
-        right = [self._right(own, wanted), 0]
+        right, hidden = [self._right(own, wanted), 0], [0, 0]
+        if self.has_targets or self.has_echo:
+            replied = self.objective.collate(whole).to(device)
         if self.has_targets:
-            targets = self._targets(learner, self.objective.collate(whole).to(device))
+            targets = self._targets(learner, replied)
             right[1] = self._right(learner.written(batch, targets, **options), wanted)
-        return torch.tensor([len(rows), *right], dtype=torch.float64)
+        if self.has_echo:
+            found = learner.hidden(replied, own.latents, self._mark())
+            hidden = [len(found), int(found.sum())]
+        return torch.tensor([len(rows), *right, *hidden], dtype=torch.float64)
+
+    def _mark(self) -> list[int]:
+        """The ids that an echo ends with."""
+        tokenizer = self.maker.rows.processor.tokenizer
+        return list(tokenizer(self.objective.config.mark, add_special_tokens=False).input_ids)
 
     def _targets(self, learner: Any, batch: Any) -> Latents:
         targets: Latents = learner.targets(batch)

@@ -6,6 +6,7 @@ sees every use of them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from slvr_model.decoding import Decoded, decode
 from slvr_model.latents import Latents
 from slvr_model.modeling import SlvrModel
 from slvr_model.objectives.base import Objective
+from slvr_model.sft.hidden import hidden_right
 
 
 class Learner(nn.Module):
@@ -51,6 +53,11 @@ class Learner(nn.Module):
         if targets is None:
             return decode(self.slvr, batch, **options)
         return decode(self.slvr, batch, edit=_Replaced(targets, len(batch.ids_BL)), **options)
+
+    @torch.no_grad()
+    def hidden(self, batch: Batch, fed: Latents, mark: Sequence[int]) -> Tensor:
+        """Which answers would be right that saw latents and echo alone; see `hidden.hidden_right`."""
+        return hidden_right(self.slvr, batch, fed, mark, self._objective.form.options())
 
     @torch.no_grad()
     def targets(self, batch: Batch) -> Latents:

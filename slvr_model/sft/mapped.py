@@ -82,6 +82,19 @@ class MappedSamples:
         for batch in self._samples.to_batches():
             yield batch.to_pylist()
 
+    def chosen(self, queries: int | None) -> list[int]:
+        """The numbers of at most `queries` samples of each region, those whose ids have the smallest hashes; None: all.
+
+        What is chosen of a region depends on its own questions alone.
+        """
+        if queries is None:
+            return list(range(len(self)))
+        groups, ids = (self._samples.column(name).to_pylist() for name in ("group_id", "query_id"))
+        drawn: dict[str, list[tuple[bytes, int]]] = {}
+        for number, (group, query) in enumerate(zip(groups, ids, strict=True)):
+            drawn.setdefault(group, []).append((hashlib.sha256(query.encode()).digest(), number))
+        return sorted(number for held in drawn.values() for _, number in sorted(held)[:queries])
+
     @property
     def pictures(self) -> list[int]:
         """The number of the picture that each sample is about; samples of one picture follow each other."""

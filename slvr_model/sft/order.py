@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import count, islice
 
+import numpy as np
+
 from slvr_model.efficiency.lengths import Plan
+from slvr_model.efficiency.shared import TOGETHER, SharedPlan
+from slvr_model.sft.config import TrainingConfig
+from slvr_model.sft.mapped import MappedSamples
+from slvr_model.sft.samples import RowMaker, lengths_of, prefixes_of
 
 Key = tuple[int, int]
 """(showing, number of the sample)."""
@@ -20,7 +26,7 @@ class PlannedBatches:
         total: batches of the whole training.
     """
 
-    def __init__(self, plan: Plan, rank: int, total: int) -> None:
+    def __init__(self, plan: Plan | SharedPlan, rank: int, total: int) -> None:
         self.plan, self.rank, self.total = plan, rank, total
         self.batch_size, self.drop_last = plan.size, False
 
@@ -36,6 +42,31 @@ class PlannedBatches:
                 yield [(epoch, number) for number in batch]
 
 
-def batches_of(plan: Plan) -> int:
+def plan_of(
+    training: TrainingConfig, samples: MappedSamples, numbers: Sequence[int], maker: RowMaker, ranks: int
+) -> Plan | SharedPlan:
+    """The plan of a run that learns some samples of a copy: those of `numbers`, in their order.
+
+    Raises:
+        UsageError: a sample is longer than a packed row.
+    """
+    chosen, most = list(numbers), numbers[-1] + 1
+    lengths = np.ones(len(chosen), np.int64)
+    if training.lengths != "random":
+        lengths = lengths_of(samples, most, maker)[chosen]
+    if training.lengths == "shared":
+        known, together = samples.pictures, together_of(training)
+        prefixes, pictures = prefixes_of(samples, most, maker)[chosen], [known[number] for number in chosen]
+        return SharedPlan(lengths, prefixes, pictures, training.rows, training.seed, together, ranks=ranks)
+    budget = (training.packed_positions or 0) if training.lengths == "packed" else 0
+    return Plan(lengths, training.lengths, training.rows, training.seed, ranks=ranks, budget=budget)
+
+
+def together_of(training: TrainingConfig) -> int:
+    """The most questions behind one picture."""
+    return min(training.questions or TOGETHER, training.rows)
+
+
+def batches_of(plan: Plan | SharedPlan) -> int:
     """Batches that a process has in the first epoch."""
     return len(plan.epoch(0)) // plan.ranks

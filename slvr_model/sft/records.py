@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import BaseModel
 
 from slvr_data.errors import RunError, UsageError
 from slvr_data.files import sha256_of, write_atomic
 from slvr_data.settings import flat
 from slvr_model.data import Accounts
-from slvr_model.sft.config import SftConfig
 from slvr_model.sft.settings import as_yaml
 
 CONFIG, FACTS, LOG, COMPLETE = "sft.yaml", "sft.json", "log.jsonl", "complete.json"
+"""Names of the records of stage 1; another stage has its own name in the place of "sft"."""
 PACKAGES = (
     "slvr",
     "torch",
@@ -52,10 +53,12 @@ def start_hashes(folder: Path | None) -> dict[str, str]:
     return {file.name: sha256_of(file) for file in files}
 
 
-def write_records(folder: Path, config: SftConfig, facts: dict[str, Any], log: Path | None = None) -> None:
+def write_records(
+    folder: Path, config: BaseModel, facts: dict[str, Any], log: Path | None = None, stage: str = "sft"
+) -> None:
     """Write configuration, facts and log into a folder."""
-    write_atomic(folder / CONFIG, as_yaml(config).encode())
-    write_atomic(folder / FACTS, (json.dumps(facts, indent=1, sort_keys=True) + "\n").encode())
+    write_atomic(folder / f"{stage}.yaml", as_yaml(config).encode())
+    write_atomic(folder / f"{stage}.json", (json.dumps(facts, indent=1, sort_keys=True) + "\n").encode())
     if log is not None and log.exists() and log.parent != folder:
         write_atomic(folder / LOG, log.read_bytes())
 
@@ -99,22 +102,31 @@ def tidy(out: Path) -> None:
         (out / LOG).unlink(missing_ok=True)
 
 
-def check_same(out: Path, config: SftConfig, facts: dict[str, Any]) -> None:
+def check_same(
+    out: Path, config: BaseModel, facts: dict[str, Any], stage: str = "sft", free: tuple[str, ...] = FREE
+) -> None:
     """Whether a run in a folder is the one that `config` describes.
+
+    Args:
+        out: the run's folder.
+        config: what is to be gone on with.
+        facts: data, start and processes of now.
+        stage: whose records they are.
+        free: settings, and sections, that may differ.
 
     Raises:
         UsageError: a setting that decides weights differs, or data, start or number of processes.
         RunError: the folder's records cannot be read.
     """
     try:
-        before = flat(yaml.safe_load((out / CONFIG).read_text(encoding="utf-8")))
-        known = json.loads((out / FACTS).read_bytes())
+        before = flat(yaml.safe_load((out / f"{stage}.yaml").read_text(encoding="utf-8")))
+        known = json.loads((out / f"{stage}.json").read_bytes())
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise RunError(f"{out} holds no run that could be gone on with: {error}") from None
     now = flat(config.model_dump(mode="json"))
     for key in sorted(before.keys() | now.keys()):
-        free = any(key == name or key.startswith(f"{name}.") for name in FREE)
-        if not free and before.get(key) != now.get(key):
+        may = any(key == name or key.startswith(f"{name}.") for name in free)
+        if not may and before.get(key) != now.get(key):
             raise UsageError(
                 f"{out} holds another run: {key} was {before.get(key)!r} and is {now.get(key)!r}; "
                 "give another out, or the same settings"

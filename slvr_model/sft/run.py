@@ -19,6 +19,7 @@ from slvr_data.files import disk_errors, sha256_of
 from slvr_data.shards import files_of
 from slvr_model.data import Accounts, Sample, SlvSamples, Unusable
 from slvr_model.efficiency.lengths import Plan
+from slvr_model.efficiency.shared import SharedPlan
 from slvr_model.latents import LatentConfig
 from slvr_model.loading import checked_config
 from slvr_model.objectives.base import open_objective
@@ -33,8 +34,8 @@ from slvr_model.sft.config import SftConfig
 from slvr_model.sft.examine import Examiner
 from slvr_model.sft.learner import Learner
 from slvr_model.sft.mapped import MappedSamples, mapped
-from slvr_model.sft.order import PlannedBatches, batches_of
-from slvr_model.sft.samples import RowMaker, ShownSamples, StreamedBatches, lengths_of
+from slvr_model.sft.order import PlannedBatches, batches_of, plan_of, together_of
+from slvr_model.sft.samples import RowMaker, ShownSamples, StreamedBatches
 from slvr_model.sft.start import (
     NEW,
     add_lora,
@@ -48,6 +49,8 @@ from slvr_model.sft.start import (
 )
 from slvr_model.sft.trainer import EXTRA, SftTrainer
 
+ROWS = ("packed", "shared")
+"""Lengths (`training.lengths`) that put several samples into a row."""
 FINAL = "checkpoint"
 """Folder of the finished model, in the run's."""
 
@@ -180,7 +183,7 @@ class _Run:
             self.first: Any = islice(learning, config.model.statistics)
             return
         samples = mapped(learning, cache)
-        numbers = list(range(min(len(samples), config.data.limit or len(samples))))
+        numbers = samples.chosen(config.data.queries)[: config.data.limit]
         if held is not None:
             kept = mapped(held, cache)
             self.held = _Part(kept, range(min(want, len(kept))))
@@ -189,23 +192,11 @@ class _Run:
             self.held = _Part(samples, last)
         if not numbers:
             raise UsageError(f"{learning.folder} has no sample of split {learning.split!r} to learn")
-        plan = self._plan(samples, numbers)
+        plan = plan_of(config.training, samples, numbers, self.maker, self.ranks)
         self.batches = _batches(config, plan)
         self.order = PlannedBatches(plan, self.rank, self.batches)
         self.dataset = ShownSamples(samples, numbers, self.maker)
         self.first = (samples[number] for number in numbers[: config.model.statistics])
-
-    def _plan(self, samples: MappedSamples, numbers: list[int]) -> Plan:
-        training = self.config.training
-        lengths = [1] * len(numbers) if training.lengths == "random" else lengths_of(samples, len(numbers), self.maker)
-        return Plan(
-            torch.as_tensor(lengths).numpy(),
-            training.lengths,
-            training.rows,
-            training.seed,
-            ranks=self.ranks,
-            budget=(training.packed_positions or 0) if training.lengths == "packed" else 0,
-        )
 
     @property
     def steps(self) -> int:
@@ -227,14 +218,14 @@ class _Run:
         shared = config.sharding.kind != "none"  # all processes must take every step of decoding together
         part = (0, 1) if shared else (self.rank, self.ranks)
         examiner = Examiner(self.held, self.maker, config.evaluation, part) if len(self.held) else None
-        packed = config.training.lengths == "packed"
+        packed, behind = (self.model.layout if config.training.lengths == kind else None for kind in ROWS)
         return SftTrainer(
             self.learner,
             args,
             config,
             dataset=self.dataset,
             order=self.order,
-            collate=Collator(self.learner.objective, self.model.layout if packed else None),
+            collate=Collator(self.learner.objective, packed, behind, together_of(config.training)),
             examiner=examiner,
             accounts=self.accounts,
             processor=self.processor,
@@ -308,7 +299,7 @@ def _without_last(samples: MappedSamples, numbers: list[int], want: int) -> tupl
     return numbers[:cut], numbers[cut:][:want]
 
 
-def _batches(config: SftConfig, plan: Plan) -> int:
+def _batches(config: SftConfig, plan: Plan | SharedPlan) -> int:
     """Batches of one process in the whole training."""
     training = config.training
     if training.steps is not None:

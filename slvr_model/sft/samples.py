@@ -171,23 +171,38 @@ def lengths_of(samples: MappedSamples, number: int, maker: RowMaker) -> npt.NDAr
 
     Exact for a question's first wording, lettered where that is the more frequent form. No picture but one is decoded.
     """
-    processor, merge = maker.rows.processor, maker.rows.layout.merge
+    processor = maker.rows.processor
     lettered = maker.config.lettered >= 0.5
-    around, found = _around(samples, maker), list[int]()
+    around, found = _around(samples, maker)[0], list[int]()
     for rows in samples.rows():
         texts = [question_text(known["question"], known["choices"] if lettered else ()) for known in rows]
         asked = processor.tokenizer(texts, add_special_tokens=False).input_ids
         for known, ids in zip(rows, asked, strict=True):
             picture = _Sized((known["width"], known["height"]), _grid(known, processor.image_processor))
-            visual = picture.grid[1] * picture.grid[2] // merge**2
-            found.append(around + len(ids) + visual + _reply(_without_picture(known), picture, maker, lettered))
+            reply = _reply(_without_picture(known), picture, maker, lettered)
+            found.append(around + len(ids) + _visual(picture.grid, maker) + reply)
         if len(found) >= number:
             break
     return np.asarray(found[:number])
 
 
-def _around(samples: MappedSamples, maker: RowMaker) -> int:
-    """Positions of the chat form around a question and its picture."""
+def prefixes_of(samples: MappedSamples, number: int, maker: RowMaker) -> npt.NDArray[np.int64]:
+    """How many positions of each of the first `number` samples its picture has, with what stands before it."""
+    before, found = _around(samples, maker)[1], list[int]()
+    for rows in samples.rows():
+        found += [before + _visual(_grid(known, maker.rows.processor.image_processor), maker) for known in rows]
+        if len(found) >= number:
+            break
+    return np.asarray(found[:number])
+
+
+def _visual(grid: tuple[int, int, int], maker: RowMaker) -> int:
+    """Visual tokens of a picture."""
+    return grid[1] * grid[2] // maker.rows.layout.merge**2
+
+
+def _around(samples: MappedSamples, maker: RowMaker) -> tuple[int, int]:
+    """Positions of the chat form around a question and its picture; and of them, those before the picture."""
     processor, question = maker.rows.processor, "What is it?"
     size = len(processor.tokenizer(question, add_special_tokens=False).input_ids)
     for number in range(min(SUBSTITUTES, len(samples))):
@@ -196,8 +211,8 @@ def _around(samples: MappedSamples, maker: RowMaker) -> int:
             row = maker.rows.asked(sample)
         except Unusable:
             continue
-        shown = sum(picture.grid[1] * picture.grid[2] for picture in row.pictures)
-        return len(row.prefix) - size - shown // maker.rows.layout.merge**2
+        shown = sum(_visual(picture.grid, maker) for picture in row.pictures)
+        return len(row.prefix) - size - shown, row.prefix.index(maker.rows.layout.image_token)
     raise RunError(f"the first {SUBSTITUTES} samples cannot be used: validate the set")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import json
 import types
 import typing
@@ -16,17 +17,19 @@ from slvr_data.errors import UsageError
 from slvr_data.settings import first_fault, read_tree, split_assignment
 
 CONFIGS = Path(__file__).parent.parent / "configs"
-"""Where the shipped ones lie."""
+"""Where the shipped ones lie: those of stage 2 begin with its name."""
+STAGES = {"sft": "slvr_model.sft.config:SftConfig", "mgrpo": "slvr_model.mgrpo.config:MgrpoConfig"}
+"""Command -> its configuration."""
 
 
-def shipped() -> dict[str, str]:
-    """Name -> what it is for: the first line of each shipped file."""
-    files = sorted(CONFIGS.glob("*.yaml"))
+def shipped(stage: str = "sft") -> dict[str, str]:
+    """Name -> what it is for, the first line of each shipped file of a stage (`STAGES`)."""
+    files = [file for file in sorted(CONFIGS.glob("*.yaml")) if _stage_of(file.stem) == stage]
     return {file.stem: file.read_text(encoding="utf-8").splitlines()[0].lstrip("# ") for file in files}
 
 
-def load_config(name: str, assignments: list[str]) -> Any:
-    """The `SftConfig` of a shipped name or a file, with `key=value` assignments.
+def load_config(name: str, assignments: list[str], stage: str = "sft") -> Any:
+    """The configuration of a shipped name or a file, with `key=value` assignments: that of a stage (`STAGES`).
 
     Relative paths in a user's file are read from its folder; those of assignments from the working folder.
 
@@ -34,15 +37,39 @@ def load_config(name: str, assignments: list[str]) -> Any:
         UsageError: the file is not there or not YAML, a key is unknown (the nearest known one is named), or a value
             does not fit.
     """
-    from slvr_model.sft.config import SftConfig
-
-    tree = _read(name)
+    tree = _read(name, stage)
     for assignment in assignments:
         _assign(tree, assignment)
+    model = _config_of(stage)
     try:
-        return SftConfig.model_validate(tree)
+        return model.model_validate(tree)
     except ValidationError as error:
-        raise UsageError(_explain(error, name, SftConfig)) from None
+        raise UsageError(_explain(error, name, model)) from None
+
+
+def load_any(name: str, assignments: list[str]) -> Any:
+    """As `load_config`, of the stage that the name or the settings of the file belong to.
+
+    A file whose sections both stages know is taken for one of stage 1.
+    """
+    known = [name for stage in STAGES for name in shipped(stage)]
+    if name in known or not Path(name).is_file():
+        return load_config(name, assignments, _stage_of(name))
+    (first, *later), sections = STAGES, set(read_tree(Path(name)))
+    for stage in later:
+        if sections & (_config_of(stage).model_fields.keys() - _config_of(first).model_fields.keys()):
+            return load_config(name, assignments, stage)
+    return load_config(name, assignments, first)
+
+
+def _stage_of(name: str) -> str:
+    return next((stage for stage in STAGES if name.startswith(f"{stage}-")), "sft")
+
+
+def _config_of(stage: str) -> type[BaseModel]:
+    module, name = STAGES[stage].split(":")
+    found: type[BaseModel] = getattr(importlib.import_module(module), name)
+    return found
 
 
 def as_yaml(config: BaseModel, explained: bool = False) -> str:
@@ -52,10 +79,12 @@ def as_yaml(config: BaseModel, explained: bool = False) -> str:
     return "\n".join(_lines(config, "")) + "\n"
 
 
-def _read(name: str) -> dict[str, Any]:
-    ships = shipped()
+def _read(name: str, stage: str) -> dict[str, Any]:
+    ships = shipped(stage)
     file = CONFIGS / f"{name}.yaml" if name in ships else Path(name)
     if not file.is_file():
+        if other := next((other for other in STAGES if name in shipped(other)), None):
+            raise UsageError(f"--config {name} is one of slvr-train {other}; these ship here: {', '.join(ships)}")
         near = difflib.get_close_matches(name, ships, 1)
         hint = f'; did you mean "{near[0]}"?' if near else f"; these ship: {', '.join(ships)}"
         raise UsageError(f"--config {name} is neither a file nor a shipped configuration{hint}")
@@ -68,7 +97,7 @@ def _read(name: str) -> dict[str, Any]:
 def _rooted(tree: dict[str, Any], base: Path) -> None:
     """Relative paths of a file, from its folder on."""
     data = tree.get("data")
-    for held, key in ((tree, "out"), (data, "set"), (data, "cache")):
+    for held, key in ((tree, "out"), (data, "set"), (data, "cache"), (data, "pictures")):
         if isinstance(held, dict) and isinstance(held.get(key), str):
             held[key] = str(base / held[key])
 

@@ -24,6 +24,7 @@ from slvr_data.errors import RunError
 from slvr_model.data import Accounts, Unusable
 from slvr_model.memory import SIGNS
 from slvr_model.modeling import SlvrModel
+from slvr_model.objectives.kept import keep
 from slvr_model.sft.config import SftConfig
 from slvr_model.sft.examine import Examiner
 from slvr_model.sft.learner import Learner
@@ -125,6 +126,7 @@ class SftTrainer(Trainer):
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         self._count(inputs)
+        self._note({name: torch.tensor(float(inputs[name])) for name in ("processed", "emitted")}, 1.0)
         return {"batch": inputs["batch"].to(self.args.device)}
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Tensor:
@@ -226,7 +228,7 @@ class SftTrainer(Trainer):
             return {}
         model: Any = self.model
         if self.is_fsdp_enabled:
-            for method in ("written", "targets"):  # as `forward`, they need weights that are gathered
+            for method in ("written", "targets", "hidden"):  # as `forward`, they need weights that are gathered
                 torch.distributed.fsdp.register_fsdp_forward_method(model, method)
         with self.accelerator.autocast():
             found = self.examiner.accuracy(model, self.args.device)
@@ -261,6 +263,7 @@ def save_learner(learner: Learner, processor: Any, folder: Path, state: dict[str
     ours = {name.removeprefix("slvr."): value for name, value in state.items() if name.startswith("slvr.")}
     lora = config.training.lora
     plain = plain_state(ours, lora.alpha / lora.rank) if lora else ours
+    keep(learner.slvr, config.objective)
     learner.slvr.save_pretrained(folder, state_dict=plain)
     processor.save_pretrained(folder)
     trained = {name for name, parameter in learner.named_parameters() if parameter.requires_grad}

@@ -10,8 +10,9 @@ import pytest
 from benchmark.asks import Asks
 from benchmark.interventions.donors import Donor, Donors
 from benchmark.interventions.edits import edits
-from benchmark.interventions.effects import effects, interventions_in
+from benchmark.interventions.effects import changed_by_facet, effects, interventions_in
 from benchmark.interventions.names import Intervention, Shape, Wanted, intervention_of, resolved, wanted_of
+from benchmark.interventions.slots import slot_scores
 from benchmark.lines import line_of
 from benchmark.models.base import ModelOptions
 from benchmark.records import LogLine, Reply
@@ -247,6 +248,22 @@ def test_interventions_of_one_log_are_counted_apart() -> None:
     assert (found["latents/zeroed/changed"].value, found["latents/zeroed/changed"].n_items) == (1, 2)
     assert found["latents/noise-semantic/changed"].value == 0
     assert found["latents/noise-semantic/changed"].n_items == 1
+
+
+def test_changed_answers_are_counted_by_facet() -> None:
+    zeroed = Intervention("zeroed")
+    pairs = [({"answer": "red"}, {"answer": "blue"}), ({"answer": "red"}, {"answer": "red"})] * 4
+    lines = log(*pairs, change=zeroed)
+    first, second = dict.fromkeys(one.facet for one in lines)
+    assert changed_by_facet(lines) == {(zeroed, first): (4, 4), (zeroed, second): (0, 4)}
+    assert changed_by_facet([one for one in lines if one.variant != "plain"]) == {}
+
+
+def test_accuracy_over_slots_has_the_plain_one_at_the_models_own_number() -> None:
+    scores = {"accuracy": 5, "latents/slots-3/accuracy": 3, "latents/slots-3/changed": 9, "latents/picture/accuracy": 8}
+    assert slot_scores(scores, 2) == {2: 5, 3: 3} and slot_scores(scores, None) == {3: 3}
+    assert slot_scores(scores | {"latents/slots-2/accuracy": 4}, 2) == {2: 4, 3: 3}
+    assert slot_scores({"accuracy": 5, "latents/picture/accuracy": 8}, 2) == {}
 
 
 def test_every_score_has_words_of_its_kind() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmark.interventions.latents import Survey
-from benchmark.interventions.measures import effective_rank, keys_of, measures_of, partners
+from benchmark.interventions.measures import effective_rank, keys_of, measures_of, partners, rank_of
 from benchmark.interventions.probes import interpreter_probe, linear_probe, probes_of, shuffled, words_of
 from benchmark.interventions.profiles import Profiles
 from slvr_data.embeddings import local_embedding
@@ -51,6 +51,22 @@ class TestMeasures:
         entropy = -(0.75 * np.log(0.75) + 0.25 * np.log(0.25))
         assert effective_rank(uneven) == pytest.approx(np.exp(entropy))
         assert effective_rank(np.ones((9, 4))) == 0.0
+
+    def test_the_error_of_a_rank_is_how_much_it_varies_over_pictures(self) -> None:
+        """Of latents of pictures that are drawn anew: the spread of the rank is what the jackknife says."""
+        scale, keys = 0.8 ** np.arange(WIDTH), [(f"p{n // 4}", f"i{n}", "q", 0) for n in range(240)]
+        found = []
+        for turn in range(60):
+            rng = np.random.default_rng(turn)
+            own_pd = np.repeat(3 * scale * rng.standard_normal((60, WIDTH)), 4, axis=0)
+            found.append(rank_of(keys, own_pd[:, None] + 0.1 * rng.standard_normal((240, 2, WIDTH))))
+        values = np.array([one.value for one in found], float)
+        errors = np.array([one.error for one in found], float)
+        assert errors.mean() == pytest.approx(values.std(ddof=1), rel=0.25)
+        assert sum((one.low or 0) <= values.mean() <= (one.high or 0) for one in found) >= 52
+        assert {one.method for one in found} == {"jackknife"}
+        few = rank_of(keys[:76], np.random.default_rng(0).standard_normal((76, 1, WIDTH)))
+        assert (few.low, few.withheld) == (None, "19 pictures are too few")
 
     def test_collapsed_latents(self) -> None:
         found = measures_of(survey(25, lambda *_: np.ones(WIDTH)))

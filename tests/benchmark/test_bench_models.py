@@ -22,7 +22,7 @@ from slvr_model.decoding import decode
 from slvr_model.prompts import question_text
 from slvr_model.rows import rows_of
 from slvr_model.tiny import new_plain, new_tiny, tiny_processor
-from tests.benching import asks_of, shelf
+from tests.benching import Shelf, asks_of, item, shelf
 from tests.support import encoded, exif, noise
 
 OPTIONS = ModelOptions(max_new_tokens=6, batch_size=5)
@@ -135,6 +135,13 @@ class TestSlvr:
         partners = [replace(ask, picture=shown[model._pool.other(ask.item)]) for ask in asks]
         answered(own, partners)
         assert torch.allclose(batches[0].latents.visual_TD, swapped.latents.visual_TD, atol=1e-4)
+
+    def test_latents_are_not_swapped_for_those_of_the_same_thing(self, tiny: Path) -> None:
+        bench = Shelf([item(0, label="cup"), item(1, label="cup"), item(2, label="cup")])
+        model = opened(f"slvr:{tiny}", latents="swapped", bench=bench, max_new_tokens=1)
+        replies = answered(model, asks_of(bench))
+        assert {(reply.text, reply.finish) for reply in replies.values()} == {(None, "error")}
+        assert all("every other picture shows a cup" in (reply.error or "") for reply in replies.values())
 
     def test_swapped_latents_are_fed_in_spans_beyond_the_first(self, tiny: Path) -> None:
         """The token that random weights say most often becomes the start of a visual span."""

@@ -12,7 +12,7 @@ import pytest
 
 from benchmark.facets import facet_table
 from benchmark.opened import Run, open_runs
-from benchmark.pages.strips import fitting_axis, share_axis, strip
+from benchmark.pages.strips import Strip, fitting_axis, share_axis, strip
 from benchmark.panels import evidence, facet_grids, shown_run, stamps
 from benchmark.records import CANNOT_SEE, LogLine
 from benchmark.sampled import browser
@@ -87,6 +87,14 @@ def test_evidence_parts_are_counted_and_add_up(tmp_path: Path) -> None:
     assert shares["none"] * len(masked) == pytest.approx(none) and none > 0
     assert math.fsum(shares.values()) == pytest.approx(1)
     assert evidence([one_run(tmp_path, name="plain")]) == []
+
+
+def test_queries_that_a_transform_is_not_asked_of_are_told(tmp_path: Path) -> None:
+    run = one_run(tmp_path, variants=("plain", "swapped"), missing=7)
+    ((_, number, _),) = next(iter(evidence([run]))).bars
+    plain = sum(entry.variant == "plain" for entry in run.lines)
+    asked = sum(entry.variant == "swapped" for entry in run.lines)
+    assert asked < plain and number == f"{asked} of {plain}"
 
 
 def test_classes_part_the_items(tmp_path: Path) -> None:
@@ -199,6 +207,6 @@ def test_axes_around_zero_hold_their_values(largest: float) -> None:
 
 def test_strips_are_drawn_in_percent_and_withheld_intervals_are_not() -> None:
     axis = share_axis()
-    assert strip(axis, 0.5, 0.25, 0.75).__dict__ == {"dot": 50.0, "low": 25.0, "high": 75.0, "mark": None}
-    assert strip(axis, 0.5, None, None, 0.25).__dict__ == {"dot": 50.0, "low": None, "high": None, "mark": 25.0}
-    assert strip(axis, None, 0.1, float("nan")).__dict__ == {"dot": None, "low": None, "high": None, "mark": None}
+    assert strip(axis, 0.5, 0.25, 0.75) == Strip(50.0, 25.0, 75.0)
+    assert strip(axis, 0.5, None, None, 0.25) == Strip(50.0, None, None, 25.0)
+    assert strip(axis, None, 0.1, float("nan")) == Strip(None, None, None)

@@ -56,6 +56,26 @@ def test_the_files(written_files: Path) -> None:
     assert {row["score"] for row in tree["comparisons"]} == {"accuracy", "both", "all_right", "lift"}
 
 
+def test_replaced_latents_have_a_curve_over_slots_and_a_map_by_facet(tmp_path: Path) -> None:
+    variants = ("plain", "latents-picture", "latents-slots-0", "latents-slots-3")
+    details = {"visual_slots": 2}
+    run = write_run(tmp_path / "run", "m", able(0.7, "m"), items(), variants, model_details=details)
+    page = page_of(gather(open_runs([run]), None), 2, "")
+    assert page.slots is not None and [words for _, words in page.slots.x_ticks] == ["0", "2", "3"]
+    assert [point.own for point in page.slots.lines[0].points] == [False, True, False]
+    (panel,) = page.latents
+    assert list(panel.facets) == sorted(FACETS) and [row.name for row in panel.by_facet] == [
+        "picture",
+        "slots 0",
+        "slots 3",
+    ]
+    assert {cell.words for row in panel.by_facet for cell in row.cells} == {"0.0"}, "this model has no latents"
+    tree = Tree(render_page(page)).root
+    assert len([path for path in tree.every("path") if path.attrs.get("class") == "curve"]) == 1
+    plain = page_of(gather(open_runs([write_run(tmp_path / "plain", "m", able(0.7, "m"))]), None), 2, "")
+    assert plain.slots is None and not plain.latents
+
+
 def test_the_same_runs_give_the_same_bytes(folders: list[Path], written_files: Path, tmp_path: Path) -> None:
     for path in write_report(folders, None, tmp_path, 20, "slvr-bench report a b"):
         assert path.read_bytes() == (written_files / path.name).read_bytes(), path.name

@@ -13,19 +13,9 @@ from typing import Any
 
 import pytest
 
-from benchmark.judge import (
-    PROMPT_VERSION,
-    SCHEMA,
-    VERDICTS,
-    Judge,
-    judge_lines,
-    judge_request,
-    read_verdict,
-    ruled,
-    stamp,
-    undecided,
-)
+from benchmark.judge import Judge, judge_lines, judge_request, ruled, stamp, undecided
 from benchmark.records import LogLine
+from slvr_data.judging import PROMPT_VERSION, SCHEMA, VERDICTS, read_verdict
 from slvr_data.requests.config import ServedConfig
 from slvr_data.requests.failures import BadReplyError, ServerError, UnfinishedError
 from tests.calls import MODEL, calling, completion, scripted

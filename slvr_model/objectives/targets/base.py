@@ -34,10 +34,13 @@ class TextTarget:
 
 @dataclass(frozen=True, eq=False)
 class LogitTarget:
-    """Distributions over the vocabulary; without gradient."""
+    """Distributions over the vocabulary, or over some of its tokens; without gradient."""
 
     logits_NV: Tensor
+    """[N, V], or [N, C] where `ids_C` says of which tokens."""
     group_N: Tensor
+    ids_C: Tensor | None = None
+    """Tokens that the columns stand for; None: the whole vocabulary in its order."""
 
 
 Target = TensorTarget | TextTarget | LogitTarget

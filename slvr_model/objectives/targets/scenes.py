@@ -4,8 +4,9 @@ Weights are drawn from a seed, or learnt from nothing on scenes by
 
     python -m slvr_model.objectives.targets.scenes_training FILE
 
-which teaches it to tell the entity and the colour of the thing under each visual token. Whatever a model's cell is, a
-picture is scaled so that a cell has 8 pixels.
+which teaches it to tell the entity and the colour of the thing under each visual token; what tells them, a linear map
+each, is kept in the file too (`readers.*`, for `scene_labels.py`). Whatever a model's cell is, a picture is scaled so
+that a cell has 8 pixels.
 
 H, W pixels, F channels (`width`)
 """
@@ -30,6 +31,8 @@ from slvr_model.objectives.targets.pixels import at_regions
 
 CELL = 8
 """Pixels per side of a visual token, as the network sees it."""
+READERS = "readers."
+"""How the names of what tells entity and colour begin in a file."""
 
 
 class SceneEncoder(nn.Module):
@@ -73,7 +76,15 @@ class SceneFeatures:
         """
         encoder = SceneEncoder(config.width, config.seed)
         if config.scenes_file is not None:
-            encoder.load_state_dict(_read(Path(config.scenes_file), config.width, encoder))
+            kept = kept_tensors(Path(config.scenes_file))
+            held = {name: tensor for name, tensor in kept.items() if not name.startswith(READERS)}
+            wanted = {name: tensor.shape for name, tensor in encoder.state_dict().items()}
+            if {name: tensor.shape for name, tensor in held.items()} != wanted:
+                raise UsageError(
+                    f"alignment.scenes_file {config.scenes_file} holds no encoder of width {config.width}: set "
+                    "alignment.width to its"
+                )
+            encoder.load_state_dict(held)
         return cls(encoder.requires_grad_(False).eval())
 
     def targets(self, model: SlvrModel, batch: Batch, visual_MD: Tensor | None) -> TensorTarget:
@@ -91,15 +102,17 @@ class SceneFeatures:
         return features
 
 
-def _read(file: Path, width: int, encoder: SceneEncoder) -> dict[str, Tensor]:
+def kept_tensors(file: Path) -> dict[str, Tensor]:
+    """What `scenes_training` wrote into a file, by name.
+
+    Raises:
+        UsageError: there is no such file.
+        RunError: it cannot be read.
+    """
     if not file.is_file():
         raise UsageError(f"alignment.scenes_file {file}: no such file; slvr_model.objectives.targets.scenes_training")
     try:
         with safe_open(file, "pt") as held:
-            found = {name: held.get_tensor(name) for name in held.keys()}  # noqa: SIM118
+            return {name: held.get_tensor(name) for name in held.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise RunError(f"{file} cannot be read ({error}): train the encoder again") from None
-    wanted = {name: tensor.shape for name, tensor in encoder.state_dict().items()}
-    if {name: tensor.shape for name, tensor in found.items()} != wanted:
-        raise UsageError(f"alignment.scenes_file {file} holds no encoder of width {width}: set alignment.width to its")
-    return found

@@ -20,13 +20,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from slvr_model.labels import LABELS, NO_LABEL, OF_GROUND, cell_labels
+from slvr_model.labels import NO_LABEL, OF_GROUND, cell_labels
 from slvr_model.lessons import Lesson, lessons
-from slvr_model.objectives.targets.scenes import SceneEncoder
+from slvr_model.objectives.targets.scene_labels import TOLD, new_readers
+from slvr_model.objectives.targets.scenes import READERS, SceneEncoder
 from slvr_model.tiny import tiny_processor
 
-TOLD = 2
-"""So many of `LABELS`: entity and colour."""
 BATCH = 8
 PICTURES = 200
 RATE = 1e-2
@@ -40,6 +39,13 @@ class Taught:
     entity: float
     """Share of tokens whose entity is told."""
     color: float
+    readers: nn.ModuleList
+    """What tells entity and colour of a feature: a linear map each."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything, as it is kept in a file."""
+        told = {READERS + name: tensor for name, tensor in self.readers.state_dict().items()}
+        return self.encoder.state_dict() | told
 
 
 def train(*, steps: int, width: int = 64, seed: int = 0, pictures: int = PICTURES) -> Taught:
@@ -48,7 +54,7 @@ def train(*, steps: int, width: int = 64, seed: int = 0, pictures: int = PICTURE
     kept, learnt = shown[: max(1, pictures // 5)], shown[max(1, pictures // 5) :]
     encoder = SceneEncoder(width, seed)
     dice = torch.Generator().manual_seed(seed)
-    readers = nn.ModuleList(nn.Linear(width, len(words)) for words in LABELS[:TOLD])
+    readers = new_readers(width)
     with torch.no_grad():
         for weights in readers.parameters():
             weights.normal_(0, width**-0.5, generator=dice)
@@ -60,7 +66,8 @@ def train(*, steps: int, width: int = 64, seed: int = 0, pictures: int = PICTURE
         adam.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         adam.step()
-    return Taught(encoder, *_right(encoder, readers, kept))
+    entity, color = _right(encoder, readers, kept)
+    return Taught(encoder, entity, color, readers)
 
 
 def _read(lesson: Lesson) -> tuple[Tensor, Tensor]:
@@ -109,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--pictures", type=int, default=PICTURES)
     given = parser.parse_args(arguments)
     taught = train(steps=given.steps, width=given.width, seed=given.seed, pictures=given.pictures)
-    save_file(taught.encoder.state_dict(), given.file)
+    save_file(taught.tensors(), given.file)
     told = f"entity {taught.entity:.1%}, colour {taught.color:.1%}"
     print(f"{given.file}: told of the tokens of things in unseen scenes: {told}")
 

@@ -64,6 +64,7 @@ def test_every_setting_is_explained() -> None:
         ("training.rows.x=1", r"'rows' holds a value, not settings"),
         ("training.checkpointing=true", r'feed "schedule" needs a cache, which training\.checkpointing forbids'),
         ("data.access=streamed", r'lengths "grouped" needs all lengths beforehand'),
+        ("training.questions=3", r'training\.questions is of lengths "shared", these are "grouped": leave it out'),
     ],
 )
 def test_what_is_wrong_is_named_with_the_cure(assignment: str, says: str) -> None:
@@ -98,3 +99,9 @@ def test_configurations_are_shown_without_torch() -> None:
         )
         assert done.returncode == 0, done.stderr
         assert says in done.stdout
+
+
+def test_a_stream_cannot_choose_among_a_regions_questions() -> None:
+    streamed = ["data.access=streamed", "training.lengths=random", "training.steps=2", "data.queries=1"]
+    with pytest.raises(UsageError, match=r"data\.queries chooses among all questions of a region"):
+        load_config("tiny", streamed)

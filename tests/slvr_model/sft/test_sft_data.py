@@ -14,13 +14,15 @@ import pytest
 from slvr_data.errors import RunError
 from slvr_model.data import SlvSamples
 from slvr_model.efficiency.lengths import Plan
+from slvr_model.efficiency.shared import SharedPlan
 from slvr_model.objectives.base import open_objective
 from slvr_model.objectives.config import ObjectiveConfig
 from slvr_model.sample_rows import SampleRows
+from slvr_model.sft.collate import Collator
 from slvr_model.sft.config import SftConfig
 from slvr_model.sft.mapped import MappedSamples, mapped
-from slvr_model.sft.order import PlannedBatches, batches_of
-from slvr_model.sft.samples import RowMaker, ShownSamples, StreamedBatches, lengths_of
+from slvr_model.sft.order import PlannedBatches, batches_of, plan_of
+from slvr_model.sft.samples import RowMaker, ShownSamples, StreamedBatches, lengths_of, prefixes_of
 from slvr_model.tiny import new_tiny
 
 Configured = Callable[..., SftConfig]
@@ -79,6 +81,51 @@ def test_lengths_are_known_without_a_picture(
     rows = [maker.row(copied[number], 0) for number in range(10)]
     whole = [len(row.prefix) + sum(len(block.prompt) + len(block.reply) for block in row.blocks) for row in rows]
     assert lengths_of(copied, 10, maker).tolist() == whole
+
+
+def test_so_many_questions_of_each_region_are_learnt(copied: MappedSamples, configured: Configured) -> None:
+    groups = [copied[number].group_id for number in range(len(copied))]
+    one, two = copied.chosen(1), copied.chosen(2)
+    assert copied.chosen(None) == list(range(len(copied)))
+    assert sorted({groups[number] for number in one}) == sorted(set(groups)) and len(one) == len(set(groups))
+    assert Counter(groups[number] for number in two) == {group: min(2, n) for group, n in Counter(groups).items()}
+    assert set(one) < set(two) and two == sorted(two)
+    assert len({copied[number].facet for number in one}) > 2, "not always a region's first question"
+    config = configured("training.lengths=shared", "data.lettered=0", "data.paraphrases=false")
+    maker = maker_of(config)
+    plan = plan_of(config.training, copied, one[:9], maker, 1)
+    assert isinstance(plan, SharedPlan) and plan.pictures == [copied.pictures[number] for number in one[:9]]
+    assert plan.lengths.tolist() == [lengths_of(copied, number + 1, maker)[-1] for number in one[:9]]
+
+
+def test_questions_of_a_picture_are_shown_behind_it(copied: MappedSamples, configured: Configured) -> None:
+    """What the plan counts is what the collator makes, and the trainer is given."""
+    config = configured(
+        "data.lettered=0", "data.paraphrases=false", "training.lengths=shared", "training.rows=6",
+        "training.questions=3",
+    )  # fmt: skip
+    maker = maker_of(config)
+    numbers = list(range(40))
+    plan = plan_of(config.training, copied, numbers, maker, 1)
+    assert isinstance(plan, SharedPlan) and plan.together == 3
+    for number in range(10):
+        row = maker.row(copied[number], 0)
+        assert prefixes_of(copied, 10, maker)[number] == len(row.prefix) - row.prefix[::-1].index(
+            maker.rows.layout.image_token
+        )
+    shown, collator = ShownSamples(copied, numbers, maker), Collator(maker.objective, None, maker.rows.layout, 3)
+    found = Counter[int]()
+    for keys in PlannedBatches(plan, 0, 3):
+        made = collator([shown[key] for key in keys])
+        batch, pictures = made["batch"], {copied.pictures[number] for _, number in keys}
+        rows = [row for row in plan.rows(0) if set(row) & {number for _, number in keys}]
+        assert batch.grids_N3 is not None and len(batch.grids_N3) == len(pictures) <= len(batch.ids_BL)
+        assert len(batch.ids_BL) == len(rows) and int(batch.kept_BL.sum()) == sum(map(plan.positions, rows))
+        assert maker.objective.samples(batch) == len(keys) == made["seen"]
+        replies = [len(maker.row(copied[number], 0).blocks[0].reply) for _, number in keys]
+        assert (made["processed"], made["emitted"]) == (int(batch.kept_BL.sum()), sum(replies))
+        found.update(number for _, number in keys)
+    assert max(found.values()) == 1
 
 
 def test_an_unusable_sample_is_replaced_by_the_next_and_named(copied: MappedSamples, configured: Configured) -> None:

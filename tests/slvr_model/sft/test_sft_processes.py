@@ -141,3 +141,4 @@ def test_a_dry_run_says_what_it_takes(name: str, gpus: str) -> None:
 
     assert total("training.lora={rank: 16, vocabulary: false}") <= total("training.lora={rank: 16}") <= total()
     assert total("training.rows=1") < total("training.rows=32")
+    assert total("training.lengths=shared") < total()

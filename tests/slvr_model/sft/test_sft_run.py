@@ -61,6 +61,7 @@ def test_each_twin_trains_to_a_checkpoint_with_its_records(
     for line in losses:
         parts = line["answer"] + line["visual"] + line["semantic"]
         assert line["loss"] == pytest.approx(parts, rel=1e-3), "what is logged adds up to the loss"
+        assert line["processed"] > line["emitted"] > 0
     assert told[-1]["eval_samples"] == 4 and told[-1]["eval_gap"] == pytest.approx(
         told[-1]["eval_teacher_accuracy"] - told[-1]["eval_accuracy"]
     )
@@ -92,7 +93,10 @@ def test_other_settings_train_too(assignments: tuple[str, ...], configured: Conf
 
 def test_a_run_goes_on_to_the_same_bits(configured: Configured) -> None:
     """As if it had been killed behind its first checkpoint; the real kill is a slow test."""
-    settings = ("training.lora={rank: 2, dropout: 0.1}", "evaluation.samples=2", "evaluation.every=2")
+    settings = (
+        "training.lora={rank: 2, dropout: 0.1}", "evaluation.samples=2", "evaluation.every=2",
+        "training.lengths=shared", "training.rows=4", "objective.echo=true", "data.lettered=0.2",
+    )  # fmt: skip
     whole = configured(*settings)
     final = train_sft(whole)
     assert whole.out is not None
@@ -105,6 +109,7 @@ def test_a_run_goes_on_to_the_same_bits(configured: Configured) -> None:
     again = train_sft(configured(*settings, "logging.every=1", out="cut"), resume=True)
     for name in ("model.safetensors", records.LOG, records.FACTS):
         assert (again / name).read_bytes() == (final / name).read_bytes(), name
+    assert 0 <= lines(final)[-1]["eval_hidden_accuracy"] <= 1
 
 
 def test_missing_parts_are_said(configured: Configured, tmp_path: Path) -> None:

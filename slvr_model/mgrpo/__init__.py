@@ -1,0 +1,1 @@
+"""Stage 2: reinforcement learning over several questions about one region (M-GRPO)."""

@@ -1,0 +1,11 @@
+"""`torchrun --nproc-per-node N -m slvr_model.mgrpo --config ...`: `slvr-train mgrpo` in each of several processes."""
+
+from __future__ import annotations
+
+import sys
+
+from slvr_data.console import train
+
+if __name__ == "__main__":
+    sys.argv = ["slvr-train", "mgrpo", *sys.argv[1:]]
+    train()

@@ -1,0 +1,152 @@
+"""What a run learns and is evaluated on, opened: the start that fits its objective, the groups, their order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from slvr_data.errors import UsageError
+from slvr_data.files import sha256_of
+from slvr_model.data import Accounts, SlvSamples, Unusable
+from slvr_model.mgrpo.config import GroupsConfig, MgrpoConfig
+from slvr_model.mgrpo.groups import GroupFeed, GroupMaker, Groups, Order, Samples, split_off
+from slvr_model.mgrpo.pairs import PairSamples
+from slvr_model.mgrpo.types import Shown
+from slvr_model.modeling import SlvrModel
+from slvr_model.objectives.base import Objective
+from slvr_model.objectives.config import ObjectiveConfig
+from slvr_model.objectives.kept import PARTS, layout_of
+from slvr_model.sample_rows import SampleRows
+from slvr_model.sft.mapped import mapped
+from slvr_model.sft.start import is_public
+
+
+@dataclass(frozen=True)
+class Feeds:
+    """The data of one process."""
+
+    learning: GroupFeed
+    held: list[Shown]
+    """Held-out groups of this process, each in its first wording."""
+    accounts: Accounts
+    """Of the regions of the split: those with too few questions are counted."""
+
+    def summary(self) -> str:
+        """How many groups there are, in a line."""
+        order = self.learning.order
+        left = f"; {self.accounts.report()}" if self.accounts.unusable else ""
+        return f"{len(order.numbers):,} regions to learn, {order.size} per step{left}"
+
+
+def check_init(init: str) -> None:
+    """Whether a checkpoint can be started from.
+
+    Raises:
+        UsageError: there is no such checkpoint, or it has no latents yet.
+    """
+    if is_public(init):
+        raise UsageError(
+            f"--init {init} has no latents yet: slvr-train sft gives it some, and its checkpoint is the start of this"
+        )
+
+
+def check_layout(config: ObjectiveConfig, model: SlvrModel, init: str) -> None:
+    """Whether replies are laid out as the start was taught.
+
+    Raises:
+        UsageError: they are not; the setting is named.
+    """
+    taught = layout_of(model)
+    for part in PARTS if taught is not None else ():
+        want, has = getattr(config, part), getattr(taught, part)
+        if want != has:
+            raise UsageError(
+                f"objective.{part} is {want!r}, but {init} was taught with {has!r}: set objective.{part}={has}"
+            )
+
+
+def data_facts(config: GroupsConfig) -> dict[str, str]:
+    """What tells one set from another: for the records of a run."""
+    folder = _set_of(config)
+    if folder.is_file():
+        return {"pairs": sha256_of(folder)}
+    return {"manifest": sha256_of(folder / "manifest.json"), "split": config.split}
+
+
+def open_feeds(
+    config: MgrpoConfig,
+    out: Path,
+    rows: SampleRows,
+    objective: Objective,
+    accounts: Accounts,
+    rank: int = 0,
+    ranks: int = 1,
+) -> Feeds:
+    """Open the data of a process.
+
+    Args:
+        config: of the run.
+        out: the run's folder, in which copies are kept unless `data.cache` is told.
+        rows: of the model.
+        objective: of the run.
+        accounts: what is unusable while running is counted there.
+        rank: this process.
+        ranks: all of them.
+
+    Raises:
+        UsageError: there is no such set or split, or too little of it.
+        RunError: more of it than the error budget is unusable.
+    """
+    data, cache = config.data, config.data.cache or out / "cache"
+    groups = Groups(_samples(data, data.split, cache), data)
+    want = config.evaluation.regions
+    apart = data.held_out != data.split and not _set_of(data).is_file()
+    numbers, last = split_off(groups, data, 0 if apart else want)
+    order = Order(numbers, config.training.regions, config.training.seed)
+    maker = GroupMaker(rows, objective, data, config.training.seed, config.sampling.max_new_tokens)
+    held, which = groups, last
+    if want and apart:
+        try:
+            held = Groups(_samples(data, data.held_out, cache), data)
+        except UsageError as error:
+            raise UsageError(
+                f"{error} (held out: data.held_out=train holds out some of what would be learnt, evaluation.regions=0 "
+                "nothing)"
+            ) from None
+        which = tuple(range(min(want, len(held))))
+    evaluated = GroupMaker(
+        rows,
+        objective,
+        data.model_copy(update={"paraphrases": False, "most": None}),
+        config.training.seed,
+        config.sampling.max_new_tokens,
+    )
+    shown = list(_shown(held, which[rank::ranks], evaluated))
+    return Feeds(GroupFeed(groups, order, maker, accounts, rank, ranks), shown, groups.accounts)
+
+
+def _set_of(config: GroupsConfig) -> Path:
+    if config.set is None:
+        raise UsageError("data.set is missing: name a published SLV-Set with --set data.set=DIR")
+    return config.set
+
+
+def _samples(config: GroupsConfig, split: str, cache: Path) -> Samples:
+    folder = _set_of(config)
+    if folder.is_file():
+        pictures, whole = config.pictures or folder.parent, config.boxless == "whole"
+        return PairSamples(folder, pictures, whole=whole, budget=config.error_budget)
+    if config.pictures is not None:
+        raise UsageError(f"data.pictures {config.pictures} goes with a file of pairs; {folder} has its own pictures")
+    return mapped(SlvSamples(folder, split, budget=config.error_budget), cache)
+
+
+def _shown(groups: Groups, numbers: tuple[int, ...], maker: GroupMaker) -> Iterator[Shown]:
+    """Held-out groups that can be asked."""
+    for number in numbers:
+        groups.accounts.seen += 1
+        try:
+            yield maker.shown(groups[number], 0)
+        except Unusable as fault:
+            groups.accounts.count(f"held-out region {groups.regions[number]}", fault)

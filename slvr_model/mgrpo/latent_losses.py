@@ -1,0 +1,179 @@
+"""Losses through latents that were computed again with gradient: what rewards on latents alone cannot teach.
+
+    held = RegionLatents(region_N, visual_NKD, semantic_NE)       # policy, with gradient: one row a query
+    terms = latent_loss(held, config, reference=RegionLatents(...))
+    (terms.total * share).backward(); terms.numbers()
+
+With d = semantic * d(z, z') + visual * mean over slots of d(h_t, h'_t), over semantic + visual (`distances.py`):
+
+    together   mean over pairs of queries on one region of            d
+    apart      mean over pairs of queries on different regions of     max(0, apart_margin - d)
+    stability  mean over queries of                                   max(0, d to the reference's - stability_margin)
+
+Pulling together alone is best served by latents that are all the same. Two guards see that, on the same queries and
+against the reference: where regions come nearer to each other, the ratio of within to between distances may not rise
+above `most_ratio` times the reference's; and the effective rank exp(H(singular values)) (Roy and Vetterli 2007) may not
+fall below `least_rank` times. Where one fails, `together` is left out of the step.
+
+N queries, K visual slots, D width, E dimension of the semantic vector
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from slvr_data.errors import RunError, UsageError
+from slvr_model.mgrpo.distances import Distance, distance, slot_distance
+from slvr_model.mgrpo.settings.latents import LatentLossConfig
+from slvr_model.objectives.base import Terms
+
+TINY = 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class RegionLatents:
+    """Latents of queries, and which region each query is on."""
+
+    region_N: Tensor
+    """Whole numbers; the same for queries on one region."""
+    visual_NKD: Tensor | None = None
+    semantic_NE: Tensor | None = None
+
+
+def latent_loss(
+    latents: RegionLatents,
+    config: LatentLossConfig,
+    *,
+    reference: RegionLatents | None = None,
+) -> Terms:
+    """The losses of a batch of regions.
+
+    Args:
+        latents: of the policy, with gradient.
+        config: weights, margins, guards.
+        reference: the reference's latents of the same queries.
+
+    Raises:
+        UsageError: there are no latents that weigh, or none of the reference's where they are needed.
+        RunError: a latent is not finite.
+    """
+    _check(latents, config, reference)
+    region_N = latents.region_N
+    apart_NN = _distances(latents, latents, config)
+    same_NN = region_N[:, None] == region_N
+    pair_NN = torch.triu(torch.ones_like(same_NN), 1)
+    within, between = apart_NN[same_NN & pair_NN], apart_NN[~same_NN & pair_NN]
+    named = {"together": _mean(within), "apart": _mean((config.apart_margin - between).clamp_min(0))}
+    logged = _geometry(latents, config, within, between)
+    open_guard = True
+    if reference is not None:
+        moved_N = _paired(latents, reference, config)
+        named["stability"] = _mean((moved_N - config.stability_margin).clamp_min(0))
+        logged["moved"] = moved_N.detach().mean()
+        open_guard = not config.guard or _sound(logged, _geometry_of(reference, config), config)
+    logged["guarded"] = torch.tensor(float(not open_guard))
+    if not open_guard:
+        named["together"] = named["together"] * 0.0
+    weights = {"together": config.together, "apart": config.apart, "stability": config.stability}
+    return Terms(named, weights, logged)
+
+
+def effective_rank(rows_NW: Tensor) -> Tensor:
+    """exp(entropy of the singular values' shares) of rows without their mean: 0 where all are the same."""
+    centred_NW = rows_NW.detach().double() - rows_NW.detach().double().mean(0)
+    values: Tensor = torch.linalg.svdvals(centred_NW)
+    if float(values.sum()) <= TINY:
+        return values.new_zeros(())
+    share = values / values.sum()
+    entropy: Tensor = torch.special.entr(share).sum()
+    return entropy.exp()
+
+
+def _check(latents: RegionLatents, config: LatentLossConfig, reference: RegionLatents | None) -> None:
+    parts = _parts(latents, config)
+    if not parts:
+        raise UsageError(
+            "there are no latents for latents.together, apart and stability: the objective has none of the kind that "
+            "weighs; set these weights to 0"
+        )
+    if not all(bool(part.detach().isfinite().all()) for part, _ in parts):
+        raise RunError("a latent is not finite: training has diverged; lower training.learning_rate")
+    if config.needs_reference and reference is None:
+        raise UsageError(
+            "latents.stability and latents.guard compare with the reference's latents, and there are none: set "
+            "stability to 0 and guard to false, or keep a reference"
+        )
+
+
+def _parts(latents: RegionLatents, config: LatentLossConfig) -> list[tuple[Tensor, float]]:
+    """Latents that weigh, and what they weigh."""
+    both = ((latents.semantic_NE, config.semantic), (latents.visual_NKD, config.visual))
+    return [(part, weight) for part, weight in both if part is not None and weight]
+
+
+def _combined(one: RegionLatents, other: RegionLatents, config: LatentLossConfig, every: bool) -> Tensor:
+    """Weighted mean of distances: of every pair, or of queries of the same number."""
+    kind: Distance = config.distance
+    total: Tensor | None = None
+    weight = 0.0
+    if config.semantic and one.semantic_NE is not None and other.semantic_NE is not None:
+        left, right = _facing(one.semantic_NE, other.semantic_NE, every)
+        total, weight = config.semantic * distance(left, right, kind), config.semantic
+    if config.visual and one.visual_NKD is not None and other.visual_NKD is not None:
+        left, right = _facing(one.visual_NKD, other.visual_NKD, every)
+        visual = config.visual * slot_distance(left, right, kind)
+        total, weight = visual if total is None else total + visual, weight + config.visual
+    assert total is not None, "the two have no latents of one kind"
+    return total / weight
+
+
+def _facing(one: Tensor, other: Tensor, every: bool) -> tuple[Tensor, Tensor]:
+    return (one[:, None], other[None]) if every else (one, other)
+
+
+def _distances(one: RegionLatents, other: RegionLatents, config: LatentLossConfig) -> Tensor:
+    """[N, M]."""
+    return _combined(one, other, config, every=True)
+
+
+def _paired(one: RegionLatents, other: RegionLatents, config: LatentLossConfig) -> Tensor:
+    """[N]."""
+    return _combined(one, other, config, every=False)
+
+
+def _mean(values: Tensor) -> Tensor:
+    """Their mean; 0, with a gradient of 0, where there are none."""
+    return values.sum() / max(len(values), 1)
+
+
+def _geometry(latents: RegionLatents, config: LatentLossConfig, within: Tensor, between: Tensor) -> dict[str, Tensor]:
+    """Mean distances, their ratio and the effective rank; what a batch does not determine is left out."""
+    rows_NW = torch.cat([part.detach().flatten(1).float() for part, _ in _parts(latents, config)], 1)
+    told = {"rank": effective_rank(rows_NW)}
+    if len(within):
+        told["within"] = within.detach().mean()
+    if len(between):
+        told["between"] = between.detach().mean()
+    if len(within) and len(between):
+        told["ratio"] = told["within"] / told["between"].clamp_min(TINY)
+    return told
+
+
+@torch.no_grad()
+def _geometry_of(latents: RegionLatents, config: LatentLossConfig) -> dict[str, Tensor]:
+    apart_NN = _distances(latents, latents, config)
+    same_NN = latents.region_N[:, None] == latents.region_N
+    pair_NN = torch.triu(torch.ones_like(same_NN), 1)
+    return _geometry(latents, config, apart_NN[same_NN & pair_NN], apart_NN[~same_NN & pair_NN])
+
+
+def _sound(now: dict[str, Tensor], reference: dict[str, Tensor], config: LatentLossConfig) -> bool:
+    """Whether latents have not collapsed, as far as the batch tells."""
+    if float(now["rank"]) < config.least_rank * float(reference["rank"]):
+        return False
+    if "ratio" not in now or float(now["between"]) >= float(reference["between"]):
+        return True
+    return float(now["ratio"]) <= config.most_ratio * float(reference["ratio"]) + TINY

@@ -1,0 +1,109 @@
+"""What is seen to before the first step, and looked at again from time to time.
+
+Before: are replies well formed, does scoring repeat the rollouts (`gate.py`), is there anything to learn, that is, do
+rollouts of one question differ? Later: how far scoring lies from the rollouts, and how far the policy is from the
+reference where each feeds its own latents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from slvr_data.errors import RunError
+from slvr_model.mgrpo.config import MgrpoConfig
+from slvr_model.mgrpo.gate import Drift, check, drift
+from slvr_model.mgrpo.groups import GroupFeed
+from slvr_model.mgrpo.losses import k3
+from slvr_model.mgrpo.play import Played, Player, together
+from slvr_model.mgrpo.scoring import scored
+from slvr_model.mgrpo.types import Rollouts, Shown
+from slvr_model.mgrpo.update import Update
+
+
+def preflight(config: MgrpoConfig, player: Player, feed: GroupFeed, update: Update) -> str | None:
+    """Roll out some groups and look at them; a sentence about what was found. Nothing is trained.
+
+    Args:
+        config: of the run.
+        player: rolls out and rewards.
+        feed: where groups come from.
+        update: gathers what all processes have.
+
+    Raises:
+        RunError: too few replies are well formed, or scoring does not repeat the rollouts.
+    """
+    if not config.preflight.regions:
+        return None
+    shown: list[Shown] = []
+    while len(shown) * update.ranks < config.preflight.regions:
+        shown += feed.at(len(shown) // (config.training.regions // update.ranks))
+    played, _ = player.play(shown[: -(-config.preflight.regions // update.ranks)], 0)
+    numbers = together(update.all([one.numbers() for one in played]))
+    least, formed = config.preflight.formed, numbers["formed"]
+    if formed < least or formed == 0:
+        raise RunError(
+            f"preflight: {formed:.0%} of the replies are well formed, and preflight.formed asks for {least:.0%} "
+            f"({numbers['ended']:.0%} ended within sampling.max_new_tokens {config.sampling.max_new_tokens}; for "
+            f"example {_example(played)}): set objective to what the start was taught, raise sampling.max_new_tokens "
+            "or lower sampling.temperature. Nothing was trained"
+        )
+    found = _gathered(update, drift(update.model, _rollouts(played), micro_rows=config.training.micro_rows))
+    check(found, config.gate, torch.bfloat16 if config.training.bf16 else update.model.lm_head.weight.dtype)
+    mixed = numbers["advantage/mixed"]
+    return (
+        f"preflight: {formed:.0%} of replies well formed, {numbers['reward/right']:.0%} right, {mixed:.0%} of "
+        f"questions have replies that differ in reward; scoring repeats the rollouts to {found.largest:.1e} (mean "
+        f"{found.mean:.1e}, ratios {found.lowest:.4f} to {found.highest:.4f})"
+        + ("; nothing differs, so there is nothing to learn here: raise sampling.temperature?" if mixed == 0 else "")
+    )
+
+
+@torch.no_grad()
+def monitored(config: MgrpoConfig, player: Player, played: Sequence[Played], update: Update) -> dict[str, float]:
+    """`drift/...`: of scoring from the rollouts; `kl/free`: k3 from the reference where it feeds its own latents."""
+    rollouts, rows = _rollouts(played), config.training.micro_rows
+    found = {
+        f"drift/{name}": value for name, value in _gathered(update, _drift(update, rollouts, rows)).numbers().items()
+    }
+    noisy = config.sampling.latent_noise > 0
+    latent = any(bool(one.decoded.latent_BT.any()) for one in rollouts)
+    if player.reference is None or noisy or not latent:
+        return found
+    with update.autocast():
+        now = scored(update.model, rollouts, micro_rows=rows)
+        with player.reference.weights() as model:
+            then = scored(model, rollouts, feed="own", micro_rows=rows)
+    apart = k3(now.logprobs_BT, then.logprobs_BT)[now.sampled_BT]
+    sums = [sum(pair) for pair in zip(*update.all([(float(apart.sum()), float(len(apart)))]), strict=True)]
+    return found | {"kl/free": sums[0] / max(sums[1], 1.0)}
+
+
+def _drift(update: Update, rollouts: Sequence[Rollouts], rows: int) -> Drift:
+    with update.autocast():
+        return drift(update.model, rollouts, micro_rows=rows)
+
+
+def _rollouts(played: Sequence[Played]) -> list[Rollouts]:
+    return [one.rollouts for one in played]
+
+
+def _gathered(update: Update, mine: Drift) -> Drift:
+    """The drift over all processes; percentiles are the outermost of theirs."""
+    every = update.all([mine])
+    tokens = sum(one.tokens for one in every)
+    return Drift(
+        tokens,
+        max(one.largest for one in every),
+        sum(one.mean * one.tokens for one in every) / max(tokens, 1),
+        min(one.lowest for one in every),
+        max(one.highest for one in every),
+    )
+
+
+def _example(played: Sequence[Played]) -> str:
+    """An answer of a reply that is not whole."""
+    rollouts = played[0].rollouts
+    told = next((answer for answer, whole in zip(rollouts.answers, rollouts.formed, strict=True) if not whole), "")
+    return repr(told[:80])

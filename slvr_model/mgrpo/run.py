@@ -1,0 +1,260 @@
+"""`slvr-train mgrpo`: a run from its configuration to a checkpoint, begun or gone on with."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
+from accelerate.state import AcceleratorState
+from transformers.utils import logging as reports
+
+from slvr_data.errors import UsageError
+from slvr_model.data import Accounts
+from slvr_model.mgrpo import checkpointing
+from slvr_model.mgrpo.cases import FOLDER, Cases
+from slvr_model.mgrpo.checkpointing import FINAL, STAGE, Kept
+from slvr_model.mgrpo.composer import composed
+from slvr_model.mgrpo.config import MgrpoConfig
+from slvr_model.mgrpo.course import Course
+from slvr_model.mgrpo.evaluation import HeldOut, evaluator_of
+from slvr_model.mgrpo.feeding import check_init, check_layout, data_facts, open_feeds
+from slvr_model.mgrpo.generate import InProcess
+from slvr_model.mgrpo.judging import Judge
+from slvr_model.mgrpo.play import Player, Rewarder
+from slvr_model.mgrpo.policy import Policy
+from slvr_model.mgrpo.processes import Processes
+from slvr_model.mgrpo.rates import optimizer_of
+from slvr_model.mgrpo.reference import Reference, reference_of
+from slvr_model.mgrpo.trainer import Parts, Trainer
+from slvr_model.mgrpo.types import Evaluator
+from slvr_model.modeling import SlvrModel
+from slvr_model.objectives.base import Objective, open_objective
+from slvr_model.sample_rows import SampleRows
+from slvr_model.sft import records
+from slvr_model.sft.arguments import world
+from slvr_model.sft.config import ModelConfig
+from slvr_model.sft.start import add_lora, checkpoint_layers, folder_of, freeze, open_start, sizes
+
+WAITING = timedelta(hours=2)
+"""How long processes wait for each other: for as long as one evaluates, or waits for a judge."""
+
+
+def train_mgrpo(
+    config: MgrpoConfig,
+    init: str,
+    resume: bool = False,
+    *,
+    evaluator: Evaluator | None = None,
+    rewarder: Rewarder = composed,
+) -> Path:
+    """Train; the folder of the finished checkpoint.
+
+    Args:
+        config: of the run.
+        init: the checkpoint of stage 1 to start from.
+        resume: go on with the run that the folder holds.
+        evaluator: held-out scores from outside, in place of `evaluation.evaluator`.
+        rewarder: what rollouts earn, in place of `composer.composed`.
+
+    Raises:
+        UsageError: the configuration does not fit data, start, machine, or the run that the folder holds.
+        RunError: see `Trainer.train`.
+    """
+    reports.set_verbosity(logging.ERROR)
+    if config.out is None:
+        raise UsageError("out is missing: name the run's folder with --set out=DIR")
+    check_init(init)
+    config = config.model_copy(update={"model": config.model.model_copy(update={"init": init})})
+    _check(config)
+    facts = {
+        "data": data_facts(config.data),
+        "start": {"name": init, "files": records.start_hashes(folder_of(init))},
+        "versions": records.versions(),
+    }
+    if config.model.reference is not None:
+        facts["reference"] = records.start_hashes(folder_of(config.model.reference))
+    run = _Run(config, config.out, init, facts, evaluator, rewarder)
+    return run.train(resume)
+
+
+class _Run:
+    """What a run is made of."""
+
+    def __init__(
+        self,
+        config: MgrpoConfig,
+        out: Path,
+        start: str,
+        facts: dict[str, Any],
+        evaluator: Evaluator | None,
+        rewarder: Rewarder,
+    ) -> None:
+        self.config, self.out, self.start = config, out, start
+        self.accelerator = _accelerator(config, out)
+        self.first, self.rank = self.accelerator.is_main_process, self.accelerator.process_index
+        self.facts = facts | {"processes": self.accelerator.num_processes}
+        self.evaluator = evaluator or evaluator_of(config.evaluation.evaluator, out / "evaluations")
+        self.rewarder, self.accounts = rewarder, Accounts(config.data.error_budget)
+
+    def train(self, resume: bool) -> Path:
+        """The whole run."""
+        final = self.out / FINAL
+        before = checkpointing.begun_in(self.out, self.config, self.facts, resume)
+        if resume and (final / f"{STAGE}.json").exists():
+            self._say(f"finished already: {final}")
+            return final
+        self.accelerator.wait_for_everyone()
+        if self.first:
+            checkpointing.begin(self.out, self.config, self.facts)
+        self.accelerator.wait_for_everyone()
+        judge = self._judge()
+        try:
+            trainer = self._trainer(before, judge)
+            return self._trained(trainer)
+        finally:
+            if judge is not None:
+                judge.close()
+
+    def _trained(self, trainer: Trainer) -> Path:
+        parts = trainer.parts
+        try:
+            step = trainer.train()
+            if parts.cases is not None:
+                parts.cases.flush()
+            final = self.out / FINAL
+            self.accelerator.wait_for_everyone()
+            weights = parts.processes.weights()
+            if self.first:
+                parts.kept.finish(step, parts.processes.policy, weights)
+            self.accelerator.wait_for_everyone()
+            if self.accounts.unusable:
+                parts.course.say(f"unusable groups: {self.accounts.report()}")
+            parts.course.say(f"finished: {final}")
+            return final
+        finally:
+            parts.course.close(trainer.step)
+            self.accelerator.end_training()
+
+    def _trainer(self, before: Path | None, judge: Judge | None) -> Trainer:
+        """The trainer, before its first step or behind the last that was kept."""
+        config, device = self.config, self.accelerator.device
+        model, processor = open_start(config.model.opened(self.start), None, config.training.seed)
+        check_layout(config.objective, model, self.start)
+        objective = open_objective(config.objective, model, processor.tokenizer)
+        reference = self._prepared(model)
+        policy = Policy(model).to(device)
+        trained, every = sizes(policy)
+        moments, state = None, None
+        if before is not None:
+            moments, state = checkpointing.restore(before, policy, config)
+            records.restore_accounts(before, self.accounts)
+        processes = Processes(self.accelerator, policy, config.sharding)
+        optimizer = optimizer_of(policy, config.training)
+        if moments is not None:
+            processes.restore_optimizer(optimizer, moments)
+        feeds = open_feeds(
+            config, self.out, SampleRows(processor, model.layout), objective, self.accounts,
+            self.rank, self.accelerator.num_processes,
+        )  # fmt: skip
+        begun = "" if before is None else f", from {before.name}"
+        self._say(
+            f"{feeds.summary()}; {len(feeds.held) * self.accelerator.num_processes} held out; {trained:,} of {every:,} "
+            f"parameters are trained; {config.training.steps:,} steps{begun}"
+        )
+        generator = InProcess(model, objective, processor.tokenizer, config.sampling, config.training.seed)
+        parts = Parts(
+            config,
+            processes,
+            optimizer,
+            Player(config, generator, objective.form, model.latent_config.tokens, reference, judge, self.rewarder),
+            feeds.learning,
+            self._held(feeds.held, objective, processor.tokenizer),
+            self.evaluator,
+            Kept(config, self.out, self.facts, self.accounts, processor),
+            Course(
+                self.out, config.training.steps, 0 if state is None else state["step"], self.first, config.logging.every
+            ),
+            self._cases(processor.tokenizer),
+        )
+        return Trainer(parts, state)
+
+    def _prepared(self, model: SlvrModel) -> Reference | None:
+        """The model made ready to be trained, and the reference that it is held against."""
+        config, device = self.config, self.accelerator.device
+        reference = None
+        freeze(model, ModelConfig())
+        if config.training.lora:
+            torch.manual_seed(config.training.seed)  # of adapters
+            add_lora(model, config.training.lora)
+        model.to(device)
+        if config.needs_reference:
+            name = config.model.reference
+            other = None
+            if name is not None:
+                other, _ = open_start(config.model.opened(name), None, config.training.seed)
+                other.to(device)
+            reference = reference_of(model, lora=config.training.lora is not None, other=other, name=name or "")
+        if config.training.checkpointing:
+            checkpoint_layers(model)
+        return reference
+
+    def _held(self, shown: Any, objective: Objective, tokenizer: Any) -> HeldOut | None:
+        if self.config.evaluation.regions == 0:
+            return None
+        return HeldOut(shown, objective, tokenizer, self.config.evaluation.rows, self.config.sampling.max_new_tokens)
+
+    def _cases(self, tokenizer: Any) -> Cases | None:
+        config = self.config.cases
+        if not config.every:
+            return None
+        ranks = self.accelerator.num_processes
+        return Cases(self.out / FOLDER, tokenizer, steps=config.steps, rank=self.rank, ranks=ranks)
+
+    def _judge(self) -> Judge | None:
+        config = self.config
+        if "answer" not in config.rewards.needed() or config.rewards.answer.kind != "judge":
+            return None
+        return Judge(config.judge, self.out / f"judge-{self.rank}", self._say)
+
+    def _say(self, text: str) -> None:
+        if self.first:
+            print(text, file=sys.stderr, flush=True)
+
+
+def _check(config: MgrpoConfig) -> None:
+    """What no section can see by itself."""
+    for package in config.logging.report:
+        if importlib.util.find_spec(package) is None:
+            raise UsageError(f"logging.report {package}: it is missing; pip install 'slvr[track]'")
+    if config.advantages.routing is not None and config.loss.latent_density == "off":
+        raise UsageError(
+            "advantages.routing gives latents an advantage of their own, but they have no part in the policy loss: set "
+            "loss.latent_density to mean, and sampling.latent_noise above 0"
+        )
+    if config.sharding.kind != "none" and world()[1] < 2:
+        raise UsageError(f"sharding.kind {config.sharding.kind} needs several processes: torchrun --nproc-per-node N")
+
+
+def _accelerator(config: MgrpoConfig, out: Path) -> Accelerator:
+    """Processes, device and number format of this launch."""
+    cpu = config.training.device == "cpu" or not torch.cuda.is_available()
+    AcceleratorState._reset_state()  # of an earlier run of this process, which may have had other settings
+    made = Accelerator(
+        cpu=cpu,
+        mixed_precision="bf16" if config.training.bf16 else "no",
+        log_with=list(config.logging.report) or None,
+        project_dir=out,
+        kwargs_handlers=[
+            DistributedDataParallelKwargs(find_unused_parameters=True),
+            InitProcessGroupKwargs(timeout=WAITING),
+        ],
+    )
+    if config.logging.report:
+        made.init_trackers(config.logging.project)
+    return made

@@ -1,0 +1,178 @@
+"""The loop of stage 2: groups -> rollouts -> rewards -> advantages -> scored with gradient -> loss -> step.
+
+A *lot* is what one step of the optimiser, or `training.iterations` of them, learns from: the rollouts of
+`training.regions` groups, shared out among the processes (`play.py`, `update.py`).
+
+Everything that is drawn is keyed by the lot's number, so that a run that was killed goes on to the same bits from
+weights, optimiser and a few counts alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from slvr_data.errors import RunError
+from slvr_model.memory import memory
+from slvr_model.mgrpo.cases import Cases
+from slvr_model.mgrpo.checkpointing import Kept
+from slvr_model.mgrpo.composer import TermWatch
+from slvr_model.mgrpo.config import MgrpoConfig
+from slvr_model.mgrpo.course import Course
+from slvr_model.mgrpo.evaluation import HeldOut
+from slvr_model.mgrpo.groups import GroupFeed
+from slvr_model.mgrpo.play import Played, Player, together
+from slvr_model.mgrpo.preflight import monitored, preflight
+from slvr_model.mgrpo.processes import Processes
+from slvr_model.mgrpo.types import Evaluator
+from slvr_model.mgrpo.update import Update
+from slvr_model.sft.trainer import seed_of
+
+PATIENCE = 3
+"""Lots in a row without a single well-formed reply, after which the run ends."""
+
+
+@dataclass(eq=False)
+class Parts:
+    """What a trainer works with."""
+
+    config: MgrpoConfig
+    processes: Processes
+    optimizer: torch.optim.Optimizer
+    player: Player
+    feed: GroupFeed
+    held: HeldOut | None
+    evaluator: Evaluator | None
+    kept: Kept
+    course: Course
+    cases: Cases | None
+
+
+class Trainer:
+    """Trains a policy.
+
+    Args:
+        parts: everything that it needs.
+        state: what was counted before, of a run that goes on.
+    """
+
+    def __init__(self, parts: Parts, state: dict[str, Any] | None = None) -> None:
+        self.parts, self.config, self.processes = parts, parts.config, parts.processes
+        self.accelerator, player = parts.processes.accelerator, parts.player
+        self.update = Update(self.config, self.processes, parts.optimizer, player.reference, player.form)
+        self.watch = TermWatch(self.config.rewards)
+        self.step, self.malformed = 0, 0
+        if state is not None:
+            self.step, self.malformed = state["step"], state["malformed"]
+            self.watch.load_state_dict(state["watch"])
+
+    def train(self) -> int:
+        """Take all steps that are left; the number of the last.
+
+        Raises:
+            RunError: rollouts are malformed, rewards are no numbers, scoring does not repeat the rollouts, memory or
+                the disk is short, or the loss is no number.
+        """
+        training, course = self.config.training, self.parts.course
+        if self.step == 0:
+            self._begin()
+        while self.step < training.steps:
+            number = self.step // training.iterations + 1
+            torch.manual_seed(seed_of(training.seed, number, self.accelerator.process_index))  # of dropout
+            with course.timed("rollouts"), self.processes.whole(), self.accelerator.autocast():
+                played, first = self.parts.player.play(self.parts.feed.at(number - 1), number)
+            numbers = self._told(played, number)
+            if number % self.config.gate.every == 0:
+                with self.processes.whole():
+                    numbers |= monitored(self.config, self.parts.player, played, self.update)
+            with course.timed("learning"), memory("learning", "training.micro_rows, or the size of pictures"):
+                numbers |= self.update.learn(self.step + 1, played, first)
+            self.step += training.iterations
+            self._keep_cases(number, played)
+            self._after(numbers)
+        return self.step
+
+    def evaluate(self) -> dict[str, float]:
+        """Held-out scores: the built-in ones, and those of the evaluator that was given."""
+        found: dict[str, float] = {}
+        with self.parts.course.timed("evaluation"):
+            if self.parts.held is not None:
+                with self.processes.whole(), self.accelerator.autocast():
+                    scores = self.parts.held.scores(self.update.model, self.accelerator.device)
+                found |= {f"eval/{name}": value for name, value in scores.items()}
+            if self.parts.evaluator is not None:
+                found |= self._asked(self.parts.evaluator)
+        return found
+
+    def save(self) -> None:
+        """Write a checkpoint to go on from."""
+        if self.parts.cases is not None:
+            self.parts.cases.flush()
+        weights, moments = self.processes.weights(), self.processes.optimizer_state(self.parts.optimizer)
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            state = {"step": self.step, "malformed": self.malformed, "watch": self.watch.state_dict()}
+            self.parts.kept.save(self.step, self.processes.policy, weights, moments, state)
+        self.accelerator.wait_for_everyone()
+
+    def _begin(self) -> None:
+        """What is seen to before the first step."""
+        with self.parts.course.timed("preflight"), self.processes.whole(), self.accelerator.autocast():
+            said = preflight(self.config, self.parts.player, self.parts.feed, self.update)
+        if said:
+            self.parts.course.say(said)
+        if self.config.evaluation.every:
+            self.parts.course.line(0, self.evaluate())
+
+    def _told(self, played: Sequence[Played], number: int) -> dict[str, float]:
+        """Numbers of all groups of a lot, the same in every process; what is wrong with them is said, or raised."""
+        every = self.update.all([(one.numbers(), one.rewards) for one in played])
+        for _, rewards in every:
+            self.watch.see(rewards)
+        for warning in self.watch.warnings():
+            self.parts.course.say(f"lot {number}: {warning}")
+        numbers = together([told for told, _ in every])
+        self.malformed = 0 if numbers["formed"] > 0 else self.malformed + 1
+        if self.malformed >= PATIENCE:
+            raise RunError(
+                f"no reply of the last {PATIENCE} lots is well formed ({numbers['ended']:.0%} of the last ended): "
+                "raise sampling.max_new_tokens if they are cut off, set objective to what the start was taught, or "
+                "lower training.learning_rate if they were well formed before"
+            )
+        return numbers
+
+    def _keep_cases(self, number: int, played: Sequence[Played]) -> None:
+        every = self.config.cases.every
+        if self.parts.cases is None or not every or number % every:
+            return
+        for one in played:
+            terms = {
+                name: term.values_kG.masked_fill(~term.present_kG, math.nan) for name, term in one.rewards.terms.items()
+            }
+            gained_kG = one.advantages.values_kG.masked_fill(~one.advantages.kept_kG, math.nan)
+            self.parts.cases.add(self.step, one.rollouts, terms, gained_kG, one.rewards.total_kG)
+
+    def _after(self, numbers: dict[str, float]) -> None:
+        """What is due behind a lot: evaluation, a line, a checkpoint."""
+        training, every = self.config.training, self.config.evaluation.every
+        before, last = self.step - training.iterations, self.step >= training.steps
+        if last or (every and self.step // every > before // every):
+            numbers |= self.evaluate()
+        self.parts.course.line(self.step, numbers)
+        self.accelerator.log(numbers, step=self.step)
+        if not last and self.step // self.config.saving.every > before // self.config.saving.every:
+            self.save()
+
+    def _asked(self, evaluator: Evaluator) -> dict[str, float]:
+        """What an evaluator from outside says of the weights as they are; the first process asks, the others wait."""
+        found: list[dict[str, float]] = []
+        weights = self.processes.weights()
+        if self.accelerator.is_main_process:
+            with self.parts.kept.shown(self.step, self.processes.policy, weights) as folder:
+                found = [evaluator(str(folder), self.step)]
+        (scores,) = self.update.all(found)
+        return {f"evaluator/{name}": float(value) for name, value in scores.items()}

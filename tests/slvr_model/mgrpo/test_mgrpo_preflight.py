@@ -1,0 +1,73 @@
+"""Before the first step: malformed replies and scoring that repeats nothing end the run; the rest is told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from slvr_data.errors import RunError
+from slvr_model.mgrpo.groups import GroupFeed
+from slvr_model.mgrpo.preflight import monitored, preflight
+from slvr_model.mgrpo.types import Shown
+from tests.slvr_model.mgrpo.update_support import Bench, configured, earned
+
+
+class Fed(GroupFeed):
+    """The groups of a bench, at every step."""
+
+    def __init__(self, shown: list[Shown]) -> None:
+        self.shown = shown
+
+    def at(self, step: int) -> list[Shown]:
+        return self.shown
+
+
+def looked(bench: Bench) -> str | None:
+    return preflight(bench.config, bench.player, Fed(bench.shown), bench.update)
+
+
+def test_what_was_found_is_told() -> None:
+    said = looked(Bench(configured(preflight={"regions": 2, "formed": 0.05})))
+    assert said is not None and "of replies well formed" in said and "have replies that differ in reward" in said
+    same = Bench(
+        configured(preflight={"regions": 1, "formed": 0.05}),
+        rewarder=lambda facts, _: earned(torch.ones(facts.queries, facts.rollouts)),
+    )
+    assert "nothing differs, so there is nothing to learn here" in str(looked(same))
+    assert looked(Bench(configured(preflight={"regions": 0}))) is None
+
+
+def test_replies_that_are_cut_off_end_the_run() -> None:
+    bench = Bench(configured(sampling={"max_new_tokens": 9}, preflight={"regions": 2, "formed": 1.0}))
+    with pytest.raises(RunError, match=r"preflight: \d+% of the replies are well formed, and preflight"):
+        looked(bench)
+
+
+def test_scoring_that_does_not_repeat_the_rollouts_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench(configured(preflight={"regions": 2, "formed": 0.05}))
+    written = bench.generator.many
+
+    def other(*arguments: Any, **options: Any) -> Any:
+        found = written(*arguments, **options)
+        with torch.no_grad():
+            bench.model.lm_head.weight.mul_(1.01)
+        return found
+
+    monkeypatch.setattr(bench.generator, "many", other)
+    with pytest.raises(RunError, match=r"scoring does not repeat the rollouts: .* gate\.exact allows"):
+        looked(bench)
+
+
+def test_drift_and_the_free_divergence_are_looked_at_later() -> None:
+    bench = Bench(configured())
+    played, _ = bench.player.play(bench.shown, 1)
+    found = monitored(bench.config, bench.player, played, bench.update)
+    assert found["drift/largest"] < 1e-4 and found["drift/tokens"] > 0 and abs(found["kl/free"]) < 1e-6
+    with torch.no_grad():
+        bench.model.latents.visual_out.weight.add_(0.05)
+        bench.model.latents.semantic_out.weight.add_(0.05)
+    played, _ = bench.player.play(bench.shown, 1)
+    found = monitored(bench.config, bench.player, played, bench.update)
+    assert found["drift/largest"] < 1e-4 and found["kl/free"] > 1e-6, "only its latents are others"
