@@ -7,6 +7,7 @@ BIN := .venv/bin
 DEMO := build/demo
 EASY := build/demo-easy
 BENCH := build/demo-bench
+RL := build/demo-mgrpo
 # Tests at once; many wait for processes that they start, so there may be more than processors.
 JOBS ?= 3
 ASKED := --variants paraphrase,evidence --limit 150
@@ -50,10 +51,14 @@ demo: .venv/ready-train
 	$(BIN)/slvr-bench run --model blind --data $(BENCH) $(ASKED)
 	$(BIN)/slvr-bench run --model slvr:tiny --data $(BENCH) $(ASKED)
 	$(BIN)/slvr-bench compare $(BENCH)/runs/blind $(BENCH)/runs/slvr-tiny
-	@echo "Open these pages in a browser: the set, the report of three models, and what the latents of one answer hold"
+	$(BIN)/slvr-train mgrpo --config mgrpo-tiny --init slvr:tiny --resume --set data.set=$(EASY) --set out=$(RL) \
+		--set training.steps=4 --set evaluation.regions=16 --set logging.every=1
+	@echo "Open these pages in a browser: the set, the report of three models, what the latents of one answer hold, and"
+	@echo "what a few steps of reinforcement learning tried"
 	$(BIN)/slvr-data preview $(DEMO) --html $(DEMO)/.work/preview.html
 	$(BIN)/slvr-bench report $(BENCH)/runs/* --out $(BENCH)-report
 	$(BIN)/slvr-train chat slvr:tiny --image $(EASY) --html build/demo-answer.html
+	$(BIN)/slvr-train cases $(RL) --html build/demo-cases.html
 
 test: check
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal

@@ -43,24 +43,23 @@ def main() -> None:
         return
     _lessons(options)
     train_base(options.dir / "base", Recipe(options.lessons, 0, options.base_scale), options.cache, options.jobs)
-    _bench(options.dir)
+    made_bench(options.dir)
     wanted = [(name, seed) for seed in options.seeds for name in options.arms]
     with ThreadPoolExecutor(options.jobs) as pool:
         for _ in pool.map(lambda pair: _started(options, *pair), wanted):
             pass
-    told = [
-        f"--arm={name}={','.join(str(_run(options, name, seed)) for seed in options.seeds)}" for name in options.arms
-    ]
+    runs = {name: [str(run_of(options.dir, name, seed)) for seed in options.seeds] for name in options.arms}
+    told = [f"--arm={name}={','.join(own)}" for name, own in runs.items()]
     if options.no_table:
         return
-    _call(str(BIN / "slvr-bench"), "arms", *told, "--base", options.arms[0], "--out", str(options.dir / "table"))
+    call(str(BIN / "slvr-bench"), "arms", *told, "--base", options.arms[0], "--out", str(options.dir / "table"))
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dir", type=Path)
     parser.add_argument("--arms", type=lambda text: text.split(","), default=list(ARMS))
-    parser.add_argument("--seeds", type=_span, default=list(range(5)), help="A..B")
+    parser.add_argument("--seeds", type=span, default=list(range(5)), help="A..B")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time; of the base, that train together")
     parser.add_argument("--lessons", type=int, default=24000)
     parser.add_argument("--base-scale", type=float, default=1.0, help="factor on the base's steps")
@@ -74,7 +73,8 @@ def _options() -> argparse.Namespace:
     return options
 
 
-def _span(text: str) -> list[int]:
+def span(text: str) -> list[int]:
+    """The numbers of A..B."""
     first, _, last = text.partition("..")
     return list(range(int(first), int(last or first) + 1))
 
@@ -83,23 +83,23 @@ def _lessons(options: argparse.Namespace) -> None:
     kept_lessons(options.cache, "easy", WORLD, options.lessons, workers=options.jobs)
 
 
-def _bench(folder: Path) -> None:
+def made_bench(folder: Path) -> None:
     """The benchmark that every run is asked."""
     if (folder / "bench" / "bench.json").exists():
         return
     data, made = str(BIN / "slvr-data"), str(folder / "set")
-    _call(data, "build-attributes", "scenes:easy", "--seed", str(TESTED), "--limit", str(PICTURES), "--out", made)
-    _call(data, "build-multiquery", made)
-    _call(str(BIN / "slvr-bench"), "build", made, "--out", str(folder / "bench"), "--split", "all")
+    call(data, "build-attributes", "scenes:easy", "--seed", str(TESTED), "--limit", str(PICTURES), "--out", made)
+    call(data, "build-multiquery", made)
+    call(str(BIN / "slvr-bench"), "build", made, "--out", str(folder / "bench"), "--split", "all")
 
 
 def _started(options: argparse.Namespace, name: str, seed: int) -> None:
     """An arm with one seed in a process of its own: trained, and asked."""
-    if (_run(options, name, seed) / "finished").exists():
+    if (run_of(options.dir, name, seed) / "finished").exists():
         return
     own = [sys.executable, __file__, str(options.dir), "--one", f"{name}:{seed}", "--cache", str(options.cache)]
     more = {"lessons": options.lessons, "scale": options.scale, "regions": options.regions}
-    _call(*own, *(text for option, value in more.items() for text in (f"--{option}", str(value))))
+    call(*own, *(text for option, value in more.items() for text in (f"--{option}", str(value))))
 
 
 def _one(options: argparse.Namespace, name: str, seed: int) -> None:
@@ -113,9 +113,9 @@ def _one(options: argparse.Namespace, name: str, seed: int) -> None:
         changes += PARTS if kind == "slvr" else ()
     if name in SLOTTED and seed == 0:
         changes.append("slots:0..2K")
-    run = _run(options, name, seed)
+    run = run_of(options.dir, name, seed)
     asked = ["--interventions", ",".join(changes), "--profiles", str(options.dir / "set")] if changes else []
-    _call(
+    call(
         *(str(BIN / "slvr-bench"), "run", "--model", f"slvr:{checkpoint}", "--data", str(options.dir / "bench")),
         *("--form", "open", "--limit", str(options.regions), "--batch-size", "64", "--max-new-tokens", "48"),
         *("--out", str(run), *asked),
@@ -125,12 +125,13 @@ def _one(options: argparse.Namespace, name: str, seed: int) -> None:
     (run / "finished").touch()
 
 
-def _run(options: argparse.Namespace, name: str, seed: int) -> Path:
-    folder: Path = options.dir / "runs" / name / str(seed)
-    return folder
+def run_of(folder: Path, name: str, seed: int) -> Path:
+    """Where a benchmark run lies."""
+    return folder / "runs" / name / str(seed)
 
 
-def _call(*command: str) -> None:
+def call(*command: str) -> None:
+    """Run a command; a failure ends this one too."""
     done = subprocess.run(command, check=False)
     if done.returncode:
         sys.exit(f"ended with {done.returncode}: {' '.join(command)}")

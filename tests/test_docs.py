@@ -42,8 +42,8 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 COMMANDS = {
     "slvr-data": {"build-attributes", "preview", "validate", "rejections", "publish", "attach", "merge"},
-    "slvr-train": {"chat", "tiny", "configs", "sft"},
-    "slvr-bench": {"build", "run", "compare", "report"},
+    "slvr-train": {"chat", "tiny", "configs", "sft", "mgrpo", "cases"},
+    "slvr-bench": {"build", "run", "compare", "arms", "report"},
 }
 """Command -> those of its commands that the README must name."""
 

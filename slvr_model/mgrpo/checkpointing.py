@@ -31,7 +31,8 @@ STAGE, FINAL = "mgrpo", "checkpoint"
 OPTIMIZER, STATE = "optimizer.pt", "state.json"
 FREE = (
     "out", "cases", "logging", "saving", "evaluation.every", "evaluation.evaluator", "evaluation.rows", "data.set",
-    "data.cache", "data.pictures", "training.device", "judge.concurrency", "judge.timeout", "judge.patience",
+    "data.cache", "data.pictures", "training.device", "judge.base_urls", "judge.api_key_env", "judge.timeout",
+    "judge.pause", "judge.max_concurrency", "judge.scratch",
 )  # fmt: skip
 """Settings that a resumed run may change: they decide no weight."""
 

@@ -156,9 +156,10 @@ class ProcessesConfig(Section):
     """How several processes share the model. Start them with torchrun or accelerate launch."""
 
     kind: Literal["none", "fsdp2"] = "none"
-    """None: each process holds all of it (DDP)."""
+    """None: each process holds all of it (DDP). Fsdp2: each has its part of what is trained, gathered as a whole for as
+    long as it is used, so that it is the optimiser that takes less."""
     offload: bool = False
-    """Keep what is not in use in the host's memory."""
+    """With fsdp2: keep what is not in use in the host's memory."""
 
 
 class MgrpoConfig(Section):
@@ -166,7 +167,7 @@ class MgrpoConfig(Section):
 
     preset: Preset = "ours"
     """What fills rewards, advantages, loss and latents where they are not told: ours, the paper's or the released
-    code's form."""
+    code's form, which has `training.feed` "given" as well."""
     out: Path | None = None
     """Folder of the run."""
     model: PolicyConfig = Field(default_factory=PolicyConfig)
@@ -219,6 +220,9 @@ class MgrpoConfig(Section):
         kind = objective.get("kind") if isinstance(objective, Mapping) else getattr(objective, "kind", None)
         if kind in KINDS and kind not in LATENT and not tree.get("latents"):
             filled["latents"] = dict.fromkeys(_PULLS, 0.0)
+        training = filled.get("training", {})
+        if tree.get("preset") == "released" and isinstance(training, Mapping):
+            filled["training"] = {"feed": "given"} | dict(training)
         return filled
 
     @model_validator(mode="after")

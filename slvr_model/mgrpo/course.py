@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -47,7 +46,7 @@ class Course:
     def __init__(self, out: Path, total: int, done: int, first: bool, every: int) -> None:
         self.out, self.total, self.first, self.every = out, total, first, every
         self.began_at, self.began, self.processor = done, time.monotonic(), time.process_time()
-        self.spent: Counter[str] = Counter()
+        self.spent: dict[str, float] = {}
         self._bar: Any = None
         if first and sys.stderr.isatty():
             from rich.console import Console
@@ -67,7 +66,7 @@ class Course:
         try:
             yield
         finally:
-            self.spent[what] += time.monotonic() - began
+            self.spent[what] = self.spent.get(what, 0.0) + time.monotonic() - began
 
     def line(self, step: int, numbers: Mapping[str, float]) -> None:
         """Add a line to the log, and show it."""

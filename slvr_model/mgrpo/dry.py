@@ -6,6 +6,7 @@ d, b bytes of a number, w of a weight; P positions of a beginning with its pictu
 the beginning with all questions and their latents; B rows of R regions at a time, c latents of a reply:
 
     reference   w T                                      a copy of all T parameters; none under LoRA, which is taken off
+    fsdp2       the optimiser by the number of GPUs      weights and gradients are whole while they are used
     replies     act(R P + B E, P + E) + 2 n b D B (P + E)       each row keeps the keys and values of its beginning too
     own feed    act(R O, O) + 2 n b D R O (1 + c)               and so does each of the 1 + c calls that latents take
     rollouts    2 n h d b (P + E) times all rows                the cache; and 12 bytes for each word that may be drawn
@@ -76,8 +77,8 @@ class _Plan:
         """The table."""
         found = self.fixed()
         copied = self.config.needs_reference and self.config.training.lora is None
-        weights = self.step.weight * found.parameters.total // (self.gpus if self.shared else 1)
-        reference, rollouts, scoring = weights if copied else 0, self.rolling(), self.scoring()
+        reference = self.step.weight * found.parameters.total if copied else 0
+        rollouts, scoring = self.rolling(), self.scoring()
         always = found.weights + found.gradients + found.optimiser + found.copies + reference
         lines = [
             ("", self.name),
@@ -100,8 +101,12 @@ class _Plan:
         """What is there whatever is computed."""
         lora = self.config.training.lora
         vocabulary = lora is None or lora.vocabulary
-        setup = Setup(self.step, self.visual, vocabulary=vocabulary, gpus=self.gpus, shard=self.shared)
-        return estimate(self.shape, setup, self.name)
+        setup = Setup(self.step, self.visual, vocabulary=vocabulary, gpus=self.gpus)
+        found = estimate(self.shape, setup, self.name)
+        if not self.shared:
+            return found
+        part = found.gradients // self.gpus  # of weights, beside the whole that is gathered
+        return replace(found, weights=found.weights + part, optimiser=found.optimiser // self.gpus)
 
     def rolling(self) -> int:
         """Bytes of the cache of all rows, and of what one position of each is drawn from."""

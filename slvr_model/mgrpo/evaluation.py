@@ -57,7 +57,7 @@ class HeldOut:
         questions are; `ended`: share of replies that were not cut off; `groups`: regions that were asked about.
         """
         was, asked = model.training, [(n, i) for n, one in enumerate(self.shown) for i in range(len(one.asked))]
-        model.eval()
+        model.train(False)
         right: dict[int, list[bool]] = {}
         counts = torch.zeros(5, dtype=torch.float64)
         for start in range(0, len(asked), self.rows):

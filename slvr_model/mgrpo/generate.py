@@ -3,7 +3,8 @@
 A picture is encoded once; what the queries of a region share is computed once, and its keys and values are taken for
 each query; a query's latents are computed once, and its keys and values are taken for each of its G rollouts. From
 there on rows are sampled, each from draws of its own: what a rollout says depends on (seed, step, region, query, g)
-alone, not on what is computed beside it. With noise in the latents, rollouts part before them.
+alone, not on what is computed beside it (which may change the last bit of a probability, as in any batch). With noise
+in the latents, rollouts part before them.
 
 Q queries of all regions, B = Q * G rows, T new positions, D width
 """

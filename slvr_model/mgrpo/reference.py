@@ -33,7 +33,7 @@ class Copied:
 
     def __init__(self, model: SlvrModel) -> None:
         self.model = model
-        self.model.requires_grad_(False).eval()
+        self.model.requires_grad_(False).train(False)
 
     @contextmanager
     def weights(self) -> Iterator[SlvrModel]:

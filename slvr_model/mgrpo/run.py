@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
-from accelerate.state import AcceleratorState
+from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs  # type: ignore[import-untyped]
+from accelerate.state import AcceleratorState  # type: ignore[import-untyped]
 from transformers.utils import logging as reports
 
 from slvr_data.errors import UsageError
@@ -67,7 +67,8 @@ def train_mgrpo(
         RunError: see `Trainer.train`.
     """
     reports.set_verbosity(logging.ERROR)
-    if config.out is None:
+    out = config.out
+    if out is None:
         raise UsageError("out is missing: name the run's folder with --set out=DIR")
     check_init(init)
     config = config.model_copy(update={"model": config.model.model_copy(update={"init": init})})
@@ -79,7 +80,7 @@ def train_mgrpo(
     }
     if config.model.reference is not None:
         facts["reference"] = records.start_hashes(folder_of(config.model.reference))
-    run = _Run(config, config.out, init, facts, evaluator, rewarder)
+    run = _Run(config, out, init, facts, evaluator, rewarder)
     return run.train(resume)
 
 

@@ -16,7 +16,7 @@ from itertools import zip_longest
 from typing import Any, TypeVar
 
 import torch
-from accelerate.utils import gather_object
+from accelerate.utils import gather_object  # type: ignore[import-untyped]
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 

@@ -96,8 +96,8 @@ def _read(name: str, stage: str) -> dict[str, Any]:
 
 def _rooted(tree: dict[str, Any], base: Path) -> None:
     """Relative paths of a file, from its folder on."""
-    data = tree.get("data")
-    for held, key in ((tree, "out"), (data, "set"), (data, "cache"), (data, "pictures")):
+    data, judge = tree.get("data"), tree.get("judge")
+    for held, key in ((tree, "out"), (data, "set"), (data, "cache"), (data, "pictures"), (judge, "scratch")):
         if isinstance(held, dict) and isinstance(held.get(key), str):
             held[key] = str(base / held[key])
 

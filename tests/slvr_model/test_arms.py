@@ -103,15 +103,15 @@ def test_an_arm_goes_on_to_the_same_bits_and_refuses_another_base(
     monkeypatch.setattr(arms, "SETTINGS", SMALL)
     whole = train_arm(tmp_path / "whole", "slvr", 3, base, (few, "hash"), tell=lambda line: None)
 
-    class Stop(Exception):
+    class StoppedError(Exception):
         pass
 
     def stop(line: str) -> None:
-        raise Stop
+        raise StoppedError
 
     train = arms.Run.train
     monkeypatch.setattr(arms.Run, "train", lambda self, until, tell: train(self, until, save_every=1, tell=tell))
-    with pytest.raises(Stop):
+    with pytest.raises(StoppedError):
         train_arm(tmp_path / "parts", "slvr", 3, base, (few, "hash"), tell=stop)
     monkeypatch.setattr(arms.Run, "train", train)
     parts = train_arm(tmp_path / "parts", "slvr", 3, base, (few, "hash"), tell=lambda line: None)

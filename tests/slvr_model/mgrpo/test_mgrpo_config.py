@@ -70,6 +70,9 @@ def test_a_preset_fills_what_is_not_told() -> None:
         assert made.rewards.weights() == form.rewards.weights()
         assert made.rewards.answer.kind == "exact"
     assert loaded("preset=released", EXACT, *PAIRED, "advantages.epsilon=0.5").advantages.level == "joint"
+    fed = [loaded(*told, EXACT, *PAIRED).training.feed for told in ([], ["preset=paper"], ["preset=released"])]
+    assert fed == ["own", "own", "given"]
+    assert loaded("preset=released", EXACT, *PAIRED, "training.feed=own").training.feed == "own"
 
 
 def test_what_acts_on_latents_is_off_where_there_are_none() -> None:

@@ -104,8 +104,9 @@ def test_gradients_are_those_of_plain_scoring_with_own_latents(talks: bool) -> N
         torch.testing.assert_close(summed[name], gradient, **near, msg=lambda text, name=name: f"{name}: {text}")
 
 
-def test_under_activation_checkpointing_a_region_is_one_packed_row() -> None:
-    held, model = written("slvr")[1], new_talkative()
+@pytest.mark.parametrize("kind", ["slvr", "pause"])
+def test_under_activation_checkpointing_a_region_is_one_packed_row(kind: str) -> None:
+    held, model = written(kind)[1], new_talkative()
     with torch.no_grad():
         plain = scored(model, held, micro_rows=5)
     model.activation_checkpointing_enable()
@@ -115,10 +116,11 @@ def test_under_activation_checkpointing_a_region_is_one_packed_row() -> None:
     assert [rows for rows, _ in seen] == [1, 2]  # 5 rows of a region; 1 of it and 3 of the other
     assert found.calls == 2
     torch.testing.assert_close(found.logprobs_BT.detach(), plain.logprobs_BT, atol=1e-4, rtol=0)
-    torch.testing.assert_close(found.latents.visual_TD.detach(), plain.latents.visual_TD, atol=1e-4, rtol=1e-4)
     assert bool(gradients(model, found.logprobs_BT.sum())["model.language_model.layers.0.mlp.up_proj.weight"].any())
-    with pytest.raises(UsageError, match="activation checkpointing forbids"):
-        scored(model, held, feed="own", micro_rows=5)
+    if kind == "slvr":
+        torch.testing.assert_close(found.latents.visual_TD.detach(), plain.latents.visual_TD, atol=1e-4, rtol=1e-4)
+        with pytest.raises(UsageError, match="activation checkpointing forbids"):
+            scored(model, held, feed="own", micro_rows=5)
 
 
 @pytest.mark.parametrize("kind", LATENT)

@@ -58,5 +58,5 @@ def test_the_layout_is_that_of_the_last_training(tmp_path: Path) -> None:
 def test_what_is_no_layout_is_refused(data: object) -> None:
     model, _ = new_tiny(2)
     setattr(model.config, KEY, data)
-    with pytest.raises(UsageError, match="slvr_reply|slwr"):
+    with pytest.raises(UsageError, match=r"slvr_reply|slwr"):
         layout_of(model)
