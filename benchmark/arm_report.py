@@ -15,7 +15,7 @@ from benchmark.interventions.slots import own_slots, slot_scores
 from benchmark.wording import between, kind_of, plural, titled, written
 
 SHOWN = (
-    "accuracy", "both", "all_right", "lift", "phi", "unparsed",
+    "accuracy", "both", "all_right", "lift", "phi", "unparsed", "failed",
     "edit_changed", "edit_followed", "edit_stayed",
     "latents/picture/changed", "latents/picture/follows", "latents/picture/accuracy_lost",
 )  # fmt: skip
@@ -99,7 +99,9 @@ def difference_words(row: ArmDifference) -> str:
 
 def tests_of(row: ArmDifference) -> str:
     """p, and what these seeds and pictures would show, in words."""
-    parts = [f"p {p_written(row.p)}" + (f", after Holm {p_written(row.p_adjusted)}" if row.p_adjusted else "")]
+    parts = [
+        f"p {p_written(row.p)}" + (f", after Holm {p_written(row.p_adjusted)}" if row.p_adjusted is not None else "")
+    ]
     if row.detectable is not None:
         size = written(row.detectable, kind_of(row.score) != "coefficient")
         parts.append(f"a true difference of {size} would be found four times in five")

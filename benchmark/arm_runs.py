@@ -33,6 +33,7 @@ from benchmark.stats import DRAWS
 from slvr_data.errors import UsageError
 
 _NUMBER = re.compile(r"(?:^|[^a-z])(?:seed|s)[-_ ]?(\d+)(?![a-z0-9])")
+BY_PLACE = "in the order in which they are named"
 _GIVEN = re.compile(r"(.+)@(\d+)")
 
 
@@ -111,7 +112,7 @@ def _named(name: str, entries: Sequence[str]) -> Named:
         known = [number for number in told if number is not None]
         by_name = len(set(known)) == len(folders)
         numbers = known if by_name else list(range(len(folders)))
-        numbered = "by the names of their folders" if by_name else "in the order in which they are named"
+        numbered = "by the names of their folders" if by_name else BY_PLACE
     twice = {number for number in numbers if numbers.count(number) > 1}
     if twice:
         raise UsageError(f"--arm {name}: two of its runs are of seed {min(twice)}")
@@ -211,6 +212,9 @@ def _warnings(found: Sequence[ComparedArm], base: OpenedArm | None) -> Iterator[
             f"fewer than {FEW} seeds: {', '.join(few)}. The spread between seeds is known badly: intervals are wide, "
             "and a p value rests on it"
         )
+    placed = [arm.name for arm in arms if arm.numbered == BY_PLACE and len(arm.numbers) > 1]
+    if placed and base is not None:
+        yield f"seeds are numbered by their order, and so paired: {', '.join(placed)}; RUN@N gives them their numbers"
     for arm in arms:
         if base is not None and arm is not base and set(arm.numbers) != set(base.numbers):
             own, other = (", ".join(map(str, sorted(one.numbers))) for one in (arm, base))

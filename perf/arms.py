@@ -4,8 +4,8 @@
     python perf/arms.py DIR --arms direct,slvr --seeds 0..1    # a part of it
 
 Each step is kept in DIR and not done again: the same command goes on after a stop, and more arms or seeds are added
-to those that are there. Runs are single processes with one thread, `--jobs` at a time; their numbers depend on
-neither.
+to those that are there; runs with other settings are refused. The base is trained by two processes, which are part
+of what it is. Runs are single processes with one thread, `--jobs` at a time, which changes no number.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -30,6 +31,10 @@ CHANGES = ("zeroed:all", "noise:all", "mean:all", "picture:all", "region:all", "
 PARTS = ("picture:visual", "picture:semantic")
 SLOTTED = ("lvr", "slvr", "slvr-bottleneck")
 """Arms that are also asked with other numbers of slots, with one seed."""
+LONGEST = 128
+"""Tokens of a reply; a profile and its answer have about 40."""
+CUT = 0.01
+"""Plain replies that may be cut off, per region: a model may repeat itself without end."""
 BIN = Path(sys.executable).parent
 
 
@@ -42,8 +47,10 @@ def main() -> None:
         _one(options, name, int(seed))
         return
     _lessons(options)
-    train_base(options.dir / "base", Recipe(options.lessons, 0, options.base_scale), options.cache, options.jobs)
+    train_base(options.dir / "base", Recipe(options.lessons, 0, options.base_scale), options.cache, 2)
     made_bench(options.dir)
+    for name in ("plain", "echo"):
+        _asked(options, options.dir / "base" / name / "checkpoint", run_of(options.dir, f"base-{name}", 0), [])
     wanted = [(name, seed) for seed in options.seeds for name in options.arms]
     with ThreadPoolExecutor(options.jobs) as pool:
         for _ in pool.map(lambda pair: _started(options, *pair), wanted):
@@ -58,7 +65,7 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dir", type=Path)
-    parser.add_argument("--arms", type=lambda text: text.split(","), default=list(ARMS))
+    parser.add_argument("--arms", type=names_of(ARMS), default=list(ARMS))
     parser.add_argument("--seeds", type=span, default=list(range(5)), help="A..B")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time; of the base, that train together")
     parser.add_argument("--lessons", type=int, default=24000)
@@ -71,6 +78,18 @@ def _options() -> argparse.Namespace:
     options = parser.parse_args()
     options.cache = options.cache or options.dir / "lessons"
     return options
+
+
+def names_of(known: Iterable[str]) -> Callable[[str], list[str]]:
+    """Reads a list of arms."""
+
+    def read(text: str) -> list[str]:
+        unknown = sorted(set(text.split(",")) - set(known))
+        if unknown:
+            raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: these are known: {', '.join(known)}")
+        return text.split(",")
+
+    return read
 
 
 def span(text: str) -> list[int]:
@@ -95,11 +114,11 @@ def made_bench(folder: Path) -> None:
 
 def _started(options: argparse.Namespace, name: str, seed: int) -> None:
     """An arm with one seed in a process of its own: trained, and asked."""
-    if (run_of(options.dir, name, seed) / "finished").exists():
+    if finished(run_of(options.dir, name, seed), _settings(options)):
         return
     own = [sys.executable, __file__, str(options.dir), "--one", f"{name}:{seed}", "--cache", str(options.cache)]
-    more = {"lessons": options.lessons, "scale": options.scale, "regions": options.regions}
-    call(*own, *(text for option, value in more.items() for text in (f"--{option}", str(value))))
+    more = (text for name, value in _settings(options).items() for text in (f"--{name.replace('_', '-')}", str(value)))
+    call(*own, *more)
 
 
 def _one(options: argparse.Namespace, name: str, seed: int) -> None:
@@ -114,15 +133,42 @@ def _one(options: argparse.Namespace, name: str, seed: int) -> None:
     if name in SLOTTED and seed == 0:
         changes.append("slots:0..2K")
     run = run_of(options.dir, name, seed)
-    asked = ["--interventions", ",".join(changes), "--profiles", str(options.dir / "set")] if changes else []
-    call(
-        *(str(BIN / "slvr-bench"), "run", "--model", f"slvr:{checkpoint}", "--data", str(options.dir / "bench")),
-        *("--form", "open", "--limit", str(options.regions), "--batch-size", "64", "--max-new-tokens", "48"),
-        *("--out", str(run), *asked),
-    )
+    _asked(options, checkpoint, run, changes)
     report = json.loads((checkpoint / "report.json").read_text(encoding="utf-8"))
     print(f"{name} {seed}: {report['costs']}", flush=True)
-    (run / "finished").touch()
+    (run / "finished").write_text(json.dumps(_settings(options)), encoding="utf-8")
+
+
+def _settings(options: argparse.Namespace) -> dict[str, object]:
+    """What runs of one table must have in common."""
+    return {name: getattr(options, name) for name in ("lessons", "base_scale", "scale", "regions")}
+
+
+def finished(run: Path, settings: dict[str, object]) -> bool:
+    """Whether a run is done; one with other settings ends this command."""
+    if not (run / "finished").exists():
+        return False
+    was = json.loads((run / "finished").read_text(encoding="utf-8"))
+    if was != json.loads(json.dumps(settings)):
+        sys.exit(f"{run} was made with {was}, not {settings}: give another DIR, or the same settings")
+    return True
+
+
+def _asked(options: argparse.Namespace, checkpoint: Path, run: Path, changes: list[str]) -> None:
+    asked = ["--interventions", ",".join(changes), "--profiles", str(options.dir / "set")] if changes else []
+    ask(checkpoint, options.dir / "bench", options.regions, run, asked)
+
+
+def ask(checkpoint: Path, bench: Path, regions: int, run: Path, more: list[str]) -> None:
+    """Ask a model; replies that are cut off would be counted as wrong, so that one ends this command."""
+    call(
+        *(str(BIN / "slvr-bench"), "run", "--model", f"slvr:{checkpoint}", "--data", str(bench), "--form", "open"),
+        *("--limit", str(regions), "--batch-size", "64", "--max-new-tokens", str(LONGEST), "--out", str(run), *more),
+    )
+    lines = (json.loads(line) for line in (run / "run.jsonl").read_text(encoding="utf-8").splitlines())
+    cut = sum(line.get("variant") == "plain" and line["finish"] == "length" for line in lines)
+    if cut > CUT * regions:
+        sys.exit(f"{run}: {cut} plain replies were cut off after {LONGEST} tokens")
 
 
 def run_of(folder: Path, name: str, seed: int) -> Path:

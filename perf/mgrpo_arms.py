@@ -17,7 +17,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from arms import BIN, CHANGES, PARTS, call, made_bench, run_of, span
+from arms import BIN, CHANGES, PARTS, ask, call, finished, made_bench, names_of, run_of, span
 
 TAUGHT = 11
 """Seed of the world that is learnt from."""
@@ -32,7 +32,7 @@ ARMS: dict[str, tuple[str, dict[str, object]]] = {
     "ours-noise": ("slvr", {"sampling.latent_noise": 0.1, "loss.latent_density": "mean"}),
     "paper": ("slvr", {"preset": "paper", **PAIRS}),
     "released": ("slvr", {"preset": "released", **PAIRS}),
-    "text": ("text", {"objective.kind": "text", "sampling.max_new_tokens": 64}),
+    "text": ("text", {"objective.kind": "text", "sampling.max_new_tokens": 128}),
 }
 """Arm -> the arm of stage 1 that it starts from, and what differs from `mgrpo-tiny`."""
 
@@ -63,7 +63,7 @@ def _named(arms: list[str]) -> dict[str, str]:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dir", type=Path)
-    parser.add_argument("--arms", type=lambda text: text.split(","), default=list(ARMS))
+    parser.add_argument("--arms", type=names_of(ARMS), default=list(ARMS))
     parser.add_argument("--seeds", type=span, default=list(range(5)), help="A..B")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time")
     parser.add_argument("--steps", type=int, default=STEPS)
@@ -86,7 +86,8 @@ def _one(options: argparse.Namespace, name: str, seed: int) -> None:
     """An arm with one seed: trained, and asked."""
     start, changed = ARMS[name]
     folder, run = options.dir / "mgrpo" / name / str(seed), run_of(options.dir, f"mgrpo-{name}", seed)
-    if (run / "finished").exists():
+    own = {key: getattr(options, key) for key in ("steps", "rate", "temperature", "regions")}
+    if finished(run, own):
         return
     settings: dict[str, object] = {
         "data.set": options.dir / "taught",
@@ -109,16 +110,11 @@ def _one(options: argparse.Namespace, name: str, seed: int) -> None:
     trains = (str(BIN / "slvr-train"), "mgrpo", "--config", "mgrpo-tiny", "--init", str(checkpoint))
     call(*trains, *assignments, *resume)
     asked = ["--interventions", ",".join((*CHANGES, *PARTS)), "--profiles", str(options.dir / "set")]
-    call(
-        *(str(BIN / "slvr-bench"), "run", "--model", f"slvr:{folder / 'checkpoint'}"),
-        *("--data", str(options.dir / "bench"), "--form", "open", "--limit", str(options.regions)),
-        *("--batch-size", "64", "--max-new-tokens", "48", "--out", str(run)),
-        *(asked if start == "slvr" else ()),
-    )
+    ask(folder / "checkpoint", options.dir / "bench", options.regions, run, asked if start == "slvr" else [])
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     mixed = [line["advantage/mixed"] for line in lines if "advantage/mixed" in line]
     print(f"{name} {seed}: {sum(mixed) / max(1, len(mixed)):.1%} of questions had replies that differ", flush=True)
-    (run / "finished").touch()
+    (run / "finished").write_text(json.dumps(own), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -29,12 +29,15 @@ from slvr_model.data import SlvSamples
 from slvr_model.decoding import decode
 from slvr_model.memory import memory
 from slvr_model.modeling import SlvrModel
+from slvr_model.objectives.kept import replies_of
 from slvr_model.regions import box_tokens, pooled
 from slvr_model.rows import rows_of
 from slvr_model.tiny import StillProcessor, answer_of
 from slvr_model.tokens import spelled
 
 Box = tuple[float, float, float, float]
+LONGEST = 256
+"""Positions of a reply."""
 FIELDS: dict[str, dict[str, AttributeProfile]] = {
     "entity": {word: AttributeProfile(appearance=Appearance(entity=word)) for word in SHAPES},
     "color": {word: AttributeProfile(appearance=Appearance(colors=[word])) for word in COLORS},
@@ -116,7 +119,7 @@ def box_of(text: str) -> Box:
 def asked(
     model: SlvrModel, processor: StillProcessor, picture: Image.Image, question: str | None, box: Box | None = None
 ) -> Reply:
-    """Ask the model; its reply opens with latents.
+    """Ask the model; its reply opens with latents, or is laid out as the model was taught (`objectives.kept`).
 
     Args:
         model: in eval mode.
@@ -127,8 +130,12 @@ def asked(
 
     Raises:
         UsageError: the box is empty or outside of the picture, the picture's sides are too unlike, or the question
-            is too long or spells out special tokens.
+            is too long or spells out special tokens; or there is a box, and the model writes no visual latents.
     """
+    laid = replies_of(model, processor.tokenizer)
+    options: dict[str, Any] = {"opening": True} if laid is None else laid.form.options()
+    if box is not None and options.get("visual_steps") == 0:
+        raise UsageError("--box: this model replies without visual latents, so that none can be given")
     place = geometry.position_of(box, *picture.size) if box else "center"
     question = question or f"What can be seen at the {place} of the picture?"
     if found := spelled(processor.tokenizer, question):
@@ -141,19 +148,22 @@ def asked(
         inputs = processor(text=[prompt], images=[picture], return_tensors="pt")
     except ValueError as error:
         raise UsageError(f"--image of {picture.width}x{picture.height} pixels: {error}") from None
-    batch = collate(rows_of(inputs, model.layout, [picture.size]), model.layout, side="left")
+    rows = rows_of(inputs, model.layout, [picture.size])
+    batch = collate(rows if laid is None else [laid.asked(row) for row in rows], model.layout, side="left")
     with torch.no_grad():
         tokens_GD = model.encode(batch)
         assert tokens_GD is not None
         known_GD = model.latents.standardised(tokens_GD)
-        _, rows, columns = (int(n) for n in inputs["image_grid_thw"][0])
-        grid = rows // model.layout.merge, columns // model.layout.merge
+        _, height, width = (int(n) for n in inputs["image_grid_thw"][0])
+        grid = height // model.layout.merge, width // model.layout.merge
         edit = None if box is None else _Given(pooled(known_GD[box_tokens(box, picture.size, grid)], _slots(model)))
-        out = decode(model, batch, max_new_tokens=64, opening=True, edit=edit, visual_MD=tokens_GD)
+        out = decode(model, batch, max_new_tokens=LONGEST, edit=edit, visual_MD=tokens_GD, **options)
         latents_KD = out.latents.visual_TD
-        assert latents_KD is not None
+        if latents_KD is None:
+            latents_KD = known_GD[:0]
         heat_KG = functional.cosine_similarity(latents_KD[:, None], known_GD[None], dim=-1)
-    answer = answer_of(processor.tokenizer, out.replies()[0])
+    said = out.replies()[0]
+    answer = answer_of(processor.tokenizer, said if laid is None else list(laid.answer(said)))
     return Reply(question, answer, grid, heat_KG, attributes_of(out.latents.semantic_SE), box)
 
 

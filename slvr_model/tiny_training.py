@@ -62,6 +62,8 @@ class Run:
         self.optimizers = optimizers(model, settings.muon_lr, settings.adam_lr, settings.new)
         self._rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in self.optimizers]
         self.step, self.log = 0, list[dict[str, Any]]()
+        self.counts: dict[str, float] = {}
+        """What `loss` counts, kept with the state."""
         self._begin({"settings": asdict(settings), **depends})
 
     def _begin(self, depends: dict[str, Any]) -> None:
@@ -83,6 +85,7 @@ class Run:
                 for optimizer, was in zip(self.optimizers, found["optimizers"], strict=True):
                     optimizer.load_state_dict(was)
                 self.step, self.log = found["step"], found["log"]
+                self.counts = found.get("counts", {})
             except (OSError, EOFError, KeyError, ValueError, RuntimeError, UnpicklingError) as error:
                 first = str(error).splitlines()[0] if str(error) else type(error).__name__
                 raise RunError(f"{state} cannot be read ({first}): remove it to begin anew") from None
@@ -125,6 +128,7 @@ class Run:
         state = {
             "step": self.step,
             "log": self.log,
+            "counts": self.counts,
             "model": self.model.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         }

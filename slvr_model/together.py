@@ -86,11 +86,16 @@ def together(processes: int, work: Callable[[Group], object]) -> Iterator[Group]
             _join(Group(0, processes), meeting)
             yield Group(0, processes)
         finally:
-            if distributed.is_initialized():
-                distributed.destroy_process_group()
+            leave()
             for other in others:
                 other.terminate()
                 other.join()
+
+
+def leave() -> None:
+    """Leave the processes that were trained with, if any: what still talks to them would abort this one's end."""
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def _join(group: Group, meeting: Path) -> None:

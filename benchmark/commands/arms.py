@@ -34,6 +34,7 @@ def arms(
     typer.echo(as_text(compared), nl=False)
     if out is not None:
         named = [part for text in arm for part in ("--arm", text)] + ([] if base is None else ["--base", base])
-        command = shlex.join(["slvr-bench", "arms", *named, "--out", str(out)])
+        drawn = ["--draws", str(draws), "--seed", str(seed)]
+        command = shlex.join(["slvr-bench", "arms", *named, *drawn, "--out", str(out)])
         for path in write_arms(compared, out, command):
             typer.echo(path)

@@ -5,7 +5,11 @@ from __future__ import annotations
 import sys
 
 from slvr_data.console import train
+from slvr_model.together import leave
 
 if __name__ == "__main__":
     sys.argv = ["slvr-train", "mgrpo", *sys.argv[1:]]
-    train()
+    try:
+        train()
+    finally:
+        leave()

@@ -92,7 +92,7 @@ class LearningConfig(Section):
     iterations: int = Field(1, ge=1)
     """Steps on the same rollouts; above 1 their ratio to the policy that drew them is clipped."""
     micro_rows: int = Field(16, ge=1)
-    """Rows that are scored at once: bounds memory and changes no number but by rounding."""
+    """Rows that are scored at once: bounds memory and changes no number but by rounding (and the mean `bnpo`)."""
     learning_rate: float = Field(1e-6, gt=0)
     """The largest, after the warm-up."""
     latent_rate: float | None = Field(None, gt=0)
@@ -147,7 +147,7 @@ class CasesConfig(Section):
     """Rollouts that are kept to be looked at (`slvr-train cases RUN`)."""
 
     every: int = Field(1, ge=0)
-    """Keep the rollouts of each so-many-th step; 0: none."""
+    """Keep the rollouts of each so-many-th lot (of `training.iterations` steps); 0: none."""
     steps: int = Field(20, ge=1)
     """Steps per file."""
 

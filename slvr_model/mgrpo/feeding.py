@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from slvr_data.errors import UsageError
 from slvr_data.files import sha256_of
@@ -29,13 +32,13 @@ class Feeds:
     learning: GroupFeed
     held: list[Shown]
     """Held-out groups of this process, each in its first wording."""
-    accounts: Accounts
-    """Of the regions of the split: those with too few questions are counted."""
+    accounts: tuple[Accounts, ...]
+    """Of what was read: questions and pictures, and regions with too few questions; of what is held out as well."""
 
     def summary(self) -> str:
         """How many groups there are, in a line."""
         order = self.learning.order
-        left = f"; {self.accounts.report()}" if self.accounts.unusable else ""
+        left = "".join(f"; {one.report()}" for one in self.accounts if one.unusable)
         return f"{len(order.numbers):,} regions to learn, {order.size} per step{left}"
 
 
@@ -58,11 +61,15 @@ def check_layout(config: ObjectiveConfig, model: SlvrModel, init: str) -> None:
         UsageError: they are not; the setting is named.
     """
     taught = layout_of(model)
-    for part in PARTS if taught is not None else ():
+    if taught is None:  # it opens with all its latents, and says nothing before the answer
+        taught = ObjectiveConfig(kind="slvr" if model.latent_config.semantic_dim else "lvr")
+    marked = config.echo or taught.echo or "text" in (config.kind, taught.kind)
+    for part in PARTS:
         want, has = getattr(config, part), getattr(taught, part)
-        if want != has:
+        if want != has and (part != "mark" or marked):
             raise UsageError(
-                f"objective.{part} is {want!r}, but {init} was taught with {has!r}: set objective.{part}={has}"
+                f"objective.{part} is {json.dumps(want)}, but {init} was taught with {json.dumps(has)}: "
+                f"--set 'objective.{part}={json.dumps(has)}'"
             )
 
 
@@ -123,7 +130,17 @@ def open_feeds(
         config.sampling.max_new_tokens,
     )
     shown = list(_shown(held, which[rank::ranks], evaluated))
-    return Feeds(GroupFeed(groups, order, maker, accounts, rank, ranks), shown, groups.accounts)
+    opened = [groups] if held is groups else [groups, held]
+    told = tuple(one for each in opened for one in (_read(each), each.accounts))
+    return Feeds(GroupFeed(groups, order, maker, accounts, rank, ranks), shown, told)
+
+
+def _read(groups: Groups) -> Accounts:
+    """What became of the records that samples were made of."""
+    kept: Any = getattr(groups.samples, "accounts", Accounts())
+    if isinstance(kept, Accounts):
+        return kept
+    return Accounts(seen=kept["seen"], unusable=Counter(kept["unusable"]), named=kept["named"])
 
 
 def _set_of(config: GroupsConfig) -> Path:

@@ -81,7 +81,7 @@ class Groups:
         return len(self.members)
 
     def __getitem__(self, number: int) -> Group:
-        """A group, its picture decoded once.
+        """A group, with one picture for all its questions.
 
         Raises:
             Unusable: the picture cannot be read, or the questions are not all of one picture and box.
@@ -116,32 +116,44 @@ class GroupMaker:
         self.rows, self.objective, self.config, self.seed = rows, objective, config, seed
         self.limit, self.new_tokens = min(config.positions or rows.layout.limit, rows.layout.limit), new_tokens
 
-    def shown(self, group: Group, step: int) -> Shown:
-        """A group at a step.
+    def shown(self, group: Group, step: int, accounts: Accounts | None = None) -> Shown:
+        """A group at a step: all its questions that can be asked, or `data.most` of them.
+
+        Args:
+            group: what is asked about.
+            step: of the training.
+            accounts: where questions that cannot be asked are counted, of a group that can.
 
         Raises:
             Unusable: fewer questions than `data.fewest` can be asked.
+            RunError: the error budget is exceeded.
         """
-        kept: list[tuple[Sample, Row, str, bool]] = []
+        kept: list[tuple[int, Sample, Row, str, bool]] = []
         faults: list[tuple[str, Unusable]] = []
-        for sample in self._drawn(group, step):
+        for at in self._drawn(group, step):
+            sample = group.samples[at]
             try:
-                kept.append((sample, *self._asked(sample, step)))
+                kept.append((at, sample, *self._asked(sample, step)))
             except Unusable as fault:
                 faults.append((sample.query_id, fault))
+            if len(kept) == self.config.most:
+                break
         if len(kept) < self.config.fewest:
             query, first = faults[0]
             raise Unusable(first.reason, f"query {query}: {first.evidence}")
-        samples, asked, answers, lettered = zip(*kept, strict=True)
+        if accounts is not None:
+            accounts.seen += len(faults)
+            for query, why in faults:
+                accounts.count(f"query {query} of region {group.region_id}", why)
+        _, samples, asked, answers, lettered = zip(*sorted(kept, key=lambda one: one[0]), strict=True)
         return Shown(replace(group, samples=samples), asked, answers, lettered)
 
-    def _drawn(self, group: Group, step: int) -> Sequence[Sample]:
-        """The questions that are asked: all, or `data.most` of them."""
+    def _drawn(self, group: Group, step: int) -> Sequence[int]:
+        """Numbers of the questions in the order in which they are tried: their own, or a drawn one where some do."""
         most, number = self.config.most, len(group.samples)
         if most is None or number <= most:
-            return group.samples
-        dice = random.Random(f"{self.seed} {step} {group.region_id}")
-        return [group.samples[at] for at in sorted(dice.sample(range(number), most))]
+            return range(number)
+        return random.Random(f"{self.seed} {step} {group.region_id}").sample(range(number), number)
 
     def _asked(self, sample: Sample, step: int) -> tuple[Row, str, bool]:
         """(question, what is right, whether it is a letter)."""
@@ -234,7 +246,7 @@ class GroupFeed:
         for number in numbers:
             self.accounts.seen += 1
             try:
-                return self.maker.shown(self.groups[number], step)
+                return self.maker.shown(self.groups[number], step, self.accounts)
             except Unusable as fault:
                 self.accounts.count(f"region {self.groups.regions[number]}", fault)
         raise RunError(f"{len(numbers)} groups in a row cannot be used: {self.accounts.report()}")

@@ -63,11 +63,13 @@ class AdaptersOff:
             part.enable_adapters(False)
         for name, value in trained.items():
             value.copy_(self.first[name])
+        torch.clear_autocast_cache()  # it holds copies of weights by their tensors, whatever is in these now
         try:
             yield self.model
         finally:
             for name, value in trained.items():
                 value.copy_(kept[name])
+            torch.clear_autocast_cache()
             for part in adapters:
                 part.enable_adapters(True)
 

@@ -1,7 +1,8 @@
 """Steps of the optimiser on one lot of rollouts: policy loss and losses on latents, over micro-batches, processes.
 
 A step's loss is a sum of parts. Each part is computed and let go of by itself, and what it is divided by is of all
-parts of all processes: so neither `training.micro_rows` nor the number of processes changes it, but for rounding.
+parts of all processes: so neither `training.micro_rows` nor the number of processes changes it, but for rounding (apart
+from `bnpo`, the released code's mean, which is one of each part).
 
 k queries, B rows of a part, T new positions, N queries of all regions, K visual slots, D width, E dimension of the
 semantic vector
@@ -17,7 +18,7 @@ from typing import Any, TypeVar
 
 import torch
 from accelerate.utils import gather_object  # type: ignore[import-untyped]
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from slvr_data.errors import RunError
@@ -213,7 +214,10 @@ class Update:
         if not work:
             return {"loss/policy": 0.0, "rate": share}
         sums: dict[str, float] = {}
-        wrapped = self.processes.wrapped.train()
+        wrapped = self.processes.wrapped.train()  # for activation checkpointing
+        for part in wrapped.modules():
+            if isinstance(part, nn.Dropout):
+                part.train(False)  # rollouts have none either
         self.optimizer.zero_grad(set_to_none=True)
         for place, (ask, weight) in enumerate(work):
             last = place + 1 == len(work)

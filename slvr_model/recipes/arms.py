@@ -12,6 +12,7 @@ Questions are open and replies have an echo, so that a bottleneck can hide what 
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -36,7 +37,7 @@ from slvr_model.lessons import Lesson, Question, Thing, kept_lessons
 from slvr_model.loading import checked_config
 from slvr_model.modeling import SlvrModel
 from slvr_model.objectives.base import Objective, open_objective
-from slvr_model.objectives.config import checked_objective
+from slvr_model.objectives.config import ObjectiveConfig, checked_objective
 from slvr_model.objectives.kept import keep
 from slvr_model.packing import patches
 from slvr_model.recipes.tiny import MEASURED_ON, PLAIN, WORLD, Making, Recipe
@@ -116,7 +117,7 @@ class Costs:
     replied: int = 0
     """Of replies, slots included."""
     seconds: float = 0.0
-    """Of processor time."""
+    """Of processor time, up to the last step's beginning."""
 
 
 @dataclass(eq=False)
@@ -183,22 +184,35 @@ def train_base(
         processes: that train together.
         tell: takes lines of progress.
     """
+    target = folder / "checkpoint"
+    if target.exists():
+        return target
     drawn = kept_lessons(cache, "easy", WORLD, recipe.lessons, workers=processes)
     with together(processes, partial(_helped, folder, recipe, cache)) as group:
         made = Making(folder, recipe, *drawn, group, tell)
         made.without_latents(BASE)
+    keep(made.model, ObjectiveConfig(kind="direct"))
+    _written(folder / "plain" / "checkpoint", made.model, made.processor)
     made.model.requires_grad_(True)
     learnt = (made.learnt, made.digest)
     echo = replace(ECHO, steps=max(1, round(recipe.scale * ECHO.steps)))
-    _taught(folder / "echo", ARMS["direct"], made.model, made.processor, learnt, echo, {}, tell)
+    objective, _ = _taught(folder / "echo", ARMS["direct"], made.model, made.processor, learnt, echo, {}, tell)
+    keep(made.model, objective.config)
     teacher = LatentTeacher(Teacher(made.processor.tokenizer, recipe.settings(BASE)), made.model)
     made.model.latents.set_statistics(
         region_tokens(made.model, [teacher.batch(made.learnt, step) for step in range(MEASURED_ON)])
     )
-    target = folder / "checkpoint"
-    made.model.save_pretrained(target)
-    made.processor.save_pretrained(target)
-    return target
+    _written(folder / "echo" / "checkpoint", made.model, made.processor)
+    return _written(target, made.model, made.processor)
+
+
+def _written(target: Path, model: SlvrModel, processor: Any) -> Path:
+    """A checkpoint that is whole or not there."""
+    fresh = target.with_name(f".{target.name}.tmp")
+    model.save_pretrained(fresh)
+    processor.save_pretrained(fresh)
+    shutil.rmtree(target, ignore_errors=True)
+    return fresh.rename(target)
 
 
 def _helped(folder: Path, recipe: Recipe, cache: Path, group: Group) -> None:
@@ -240,8 +254,7 @@ def train_arm(
         folder, arm, model, processor, lessons, settings, depends, lambda line: tell(f"{name} {seed}: {line}")
     )
     keep(model, objective.config)
-    model.save_pretrained(target)
-    processor.save_pretrained(target)
+    _written(target, model, processor)
     report = {"name": name, "data": lessons[1], **depends, "settings": asdict(settings), "costs": asdict(costs)}
     text = json.dumps(report | {"versions": versions()}, indent=1, sort_keys=True)
     (target / "report.json").write_text(text + "\n", encoding="utf-8")
@@ -263,18 +276,22 @@ def _taught(
     torch.manual_seed(settings.seed)  # of heads that are new
     objective = open_objective(checked_objective({**COMMON, **arm.objective}), model, processor.tokenizer)
     made = ArmTeacher(Teacher(processor.tokenizer, settings), objective, model.latent_config.semantic_dim, arm.single)
-    learnt, digest = lessons
+    (learnt, digest), clock = lessons, [time.process_time()]
 
     def loss(step: int) -> Tensor:
-        share = step / settings.steps
-        return objective.losses(model, made.batch(learnt, step), step_share=share, seed=step).total
+        now = time.process_time()
+        made.costs.seconds += now - clock[0]
+        clock[0] = now
+        share, seed = step / settings.steps, settings.seed * 1_000_000 + step
+        return objective.losses(model, made.batch(learnt, step), step_share=share, seed=seed).total
 
     both = torch.nn.ModuleDict({"slvr": model, "heads": objective.heads})
     model.model.visual.requires_grad_(False)
-    run, begun = Run(folder, both, loss, settings, {**depends, "data": digest}), time.process_time()
+    run = Run(folder, both, loss, settings, {**depends, "data": digest})
+    made.costs = Costs(**{"seconds": 0.0, **run.counts})  # type: ignore[arg-type]
+    run.counts = vars(made.costs)
     run.train(settings.steps, tell=tell)
     model.train(False)
-    made.costs.seconds = time.process_time() - begun
     return objective, made.costs
 
 

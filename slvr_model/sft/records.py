@@ -131,8 +131,9 @@ def check_same(
                 f"{out} holds another run: {key} was {before.get(key)!r} and is {now.get(key)!r}; "
                 "give another out, or the same settings"
             )
-    for key, what in (("data", "the set has changed"), ("start", "the starting model has changed")):
-        if known.get(key) != facts[key]:
+    changed = ("data", "the set has changed"), ("start", "the starting model has changed")
+    for key, what in (*changed, ("reference", "the reference has changed")):
+        if known.get(key) != facts.get(key):
             raise UsageError(f"{out} holds another run: {what}; give another out")
     if known.get("processes") != facts["processes"]:
         raise UsageError(

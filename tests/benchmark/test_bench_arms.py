@@ -187,7 +187,9 @@ def test_holm_is_over_the_tested_scores_of_all_arms() -> None:
     found = adjusted(rows)
     tested = [row for row in found if row.score in TESTED]
     assert {row.score for row in tested} == set(TESTED) - {"latents/picture/changed"}
-    assert [row.p_adjusted for row in tested] == pytest.approx(stats.holm([row.p or math.nan for row in tested]))
+    assert [row.p_adjusted for row in tested] == pytest.approx(
+        stats.holm([math.nan if row.p is None else row.p for row in tested])
+    )
     assert all(row.p_adjusted is None for row in found if row.score not in TESTED)
 
 

@@ -116,6 +116,11 @@ def test_an_arm_goes_on_to_the_same_bits_and_refuses_another_base(
     monkeypatch.setattr(arms.Run, "train", train)
     parts = train_arm(tmp_path / "parts", "slvr", 3, base, (few, "hash"), tell=lambda line: None)
     assert (parts / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    train_arm(tmp_path / "parts", "slvr", 3, base, (few, "hash"), tell=lambda line: None)  # all is done already
+    told = [json.loads((folder / "report.json").read_text())["costs"] for folder in (whole, parts)]
+    assert (
+        all(told[0][name] == told[1][name] for name in ("samples", "positions", "replied")) and told[1]["seconds"] > 0
+    )
     with pytest.raises(UsageError, match="another run"):
         train_arm(tmp_path / "parts", "slvr", 3, base, (few, "other"), tell=lambda line: None)
 

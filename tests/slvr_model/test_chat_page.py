@@ -6,11 +6,15 @@ import base64
 import io
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
+from slvr_data.errors import UsageError
 from slvr_model.chat import Reply, asked
 from slvr_model.chat_page import DARKEST, page_of
+from slvr_model.objectives.config import KINDS, SEMANTIC, VISUAL, Kind, ObjectiveConfig
+from slvr_model.objectives.kept import keep
 from slvr_model.tiny import new_tiny
 from tests.html_tree import Element, Tree
 
@@ -53,6 +57,19 @@ def test_a_map_without_any_likeness_and_a_region() -> None:
     region = page.every("rect")[1].attrs
     assert [region[key] for key in ("x", "y", "width", "height")] == ["3.0", "4.0", "10.0", "20.0"]
     assert "the dashed region" in page.text and "semantic latent says" not in page.text and not page.every("table")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_is_asked_in_the_form_it_was_taught(kind: Kind) -> None:
+    model, processor = new_tiny(1)
+    keep(model, ObjectiveConfig(kind=kind, echo=True, feed="own"))
+    visual = kind in VISUAL or kind == "multi_encoder"
+    found = asked(model, processor, RED, "What is it?")
+    assert len(found.heat_KG) == (model.latent_config.visual_slots if visual else 0)
+    assert bool(found.attributes) == (kind in SEMANTIC) and Tree(page_of(RED, found)).root.every("image")
+    if not visual:
+        with pytest.raises(UsageError, match="without visual latents"):
+            asked(model, processor, RED, "What is it?", (4.0, 4.0, 40.0, 40.0))
 
 
 def test_the_answer_of_a_model_is_a_page() -> None:

@@ -156,6 +156,13 @@ def test_a_question_that_is_too_long_leaves_its_group_or_ends_it() -> None:
     limit = max(len(row.prefix) + sum(len(block.prompt) for block in row.blocks) for row in rows[:2]) + 24
     shown = maker(paraphrases=False, lettered=0, positions=limit).shown(group, 0)
     assert [sample.query_id for sample in shown.group.samples] == ["q0-0", "q0-1"]
+    accounts = Accounts(budget=1.0)
+    maker(paraphrases=False, lettered=0, positions=limit).shown(group, 0, accounts)
+    assert accounts.unusable == Counter({"prompt-too-long": 1}) and accounts.seen == 1
+    assert accounts.named["prompt-too-long"][0].startswith("query q0-2 of region ")
+    for step in range(8):  # another takes the place of one that was drawn and is too long
+        drawn = maker(paraphrases=False, lettered=0, positions=limit, most=2).shown(group, step).group.samples
+        assert [sample.query_id for sample in drawn] == ["q0-0", "q0-1"]
     with pytest.raises(Unusable, match=r"prompt-too-long: query q0-[012]: \d+ positions"):
         maker(positions=30).shown(group, 0)
 
@@ -265,11 +272,16 @@ def test_a_start_without_latents_or_with_another_layout_is_refused() -> None:
     with pytest.raises(UsageError, match=r"--init new:public has no latents yet: slvr-train sft"):
         check_init("new:public")
     model, _ = new_tiny(0)
-    check_layout(ObjectiveConfig(kind="text"), model, "RUN")  # nothing is noted
+    check_layout(ObjectiveConfig(mark="/"), model, "RUN")  # nothing is noted: all latents, then the answer
+    for wrong in (ObjectiveConfig(kind="text"), ObjectiveConfig(echo=True)):
+        with pytest.raises(UsageError, match=r"but RUN was taught with (\"slvr\"|false)"):
+            check_layout(wrong, model, "RUN")
     keep(model, ObjectiveConfig(kind="text"))
     check_layout(ObjectiveConfig(kind="text", visual_weight=3), model, "RUN")
-    with pytest.raises(UsageError, match=r"objective\.kind is 'slvr', but RUN was taught with 'text': set objective"):
+    with pytest.raises(UsageError, match=r"objective\.kind is \"slvr\", but RUN was taught with \"text\": --set"):
         check_layout(ObjectiveConfig(), model, "RUN")
+    with pytest.raises(UsageError, match=r"--set 'objective\.mark=\"\\nAnswer: \"'"):
+        check_layout(ObjectiveConfig(kind="text", mark="/"), model, "RUN")
 
 
 def test_pictures_are_shown_as_they_are_published(set_up: SetUp) -> None:

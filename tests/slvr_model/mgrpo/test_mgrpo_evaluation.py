@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from slvr_model.mgrpo.evaluation import HeldOut, evaluator_of, scores_in
 from tests.slvr_model.mgrpo.rollout_support import shown, talkative
 from tests.slvr_model.objectives.objective_support import opened, tiny
 
+PYTHON = shlex.quote(sys.executable)
 ASK = (
     "import json, sys; print('asking'); print(json.dumps({'both': 0.5, 'name': sys.argv[1], 'step': int(sys.argv[2])}))"
 )
@@ -39,23 +41,21 @@ def test_scores_are_those_counted_by_hand() -> None:
 
 
 def test_commands_leave_numbers_as_their_last_line_or_as_a_file(tmp_path: Path) -> None:
-    one = evaluator_of(f'{sys.executable} -c "{ASK}" {{checkpoint}} {{step}}', tmp_path)
+    one = evaluator_of(f'{PYTHON} -c "{ASK}" {{checkpoint}} {{step}}', tmp_path)
     assert one is not None and one("folder", 7) == {"both": 0.5, "step": 7.0}
     write = "import pathlib, sys; p = pathlib.Path(sys.argv[1]); p.mkdir(); (p / 'scores.json').write_text(sys.argv[2])"
     report = json.dumps({"runs": [{"scores": {"accuracy": {"value": 0.25, "low": 0}, "none": {"value": None}}}]})
-    two = evaluator_of(
-        f"{sys.executable} -c pass {{checkpoint}} && {sys.executable} -c \"{write}\" {{out}} '{report}'", tmp_path
-    )
+    two = evaluator_of(f"{PYTHON} -c pass {{checkpoint}} && {PYTHON} -c \"{write}\" {{out}} '{report}'", tmp_path)
     assert two is not None and two("folder", 8) == {"accuracy": 0.25}
 
 
 def test_evaluators_that_do_not_work_are_said(tmp_path: Path) -> None:
     for text, says in (
         (
-            f"{sys.executable} -c \"import sys; sys.exit('no such items')\" {{checkpoint}}",
+            f"{PYTHON} -c \"import sys; sys.exit('no such items')\" {{checkpoint}}",
             "failed at step 1.*no such items",
         ),
-        (f"{sys.executable} -c pass {{checkpoint}}", "left no scores at step 1"),
+        (f"{PYTHON} -c pass {{checkpoint}}", "left no scores at step 1"),
         ("/nowhere/at-all {checkpoint}", "cannot be started"),
     ):
         found = evaluator_of(text, tmp_path)

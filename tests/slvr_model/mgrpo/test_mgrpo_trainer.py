@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from slvr_data.errors import RunError, UsageError
 from slvr_model.latents import KEY, LatentConfig
@@ -19,8 +20,9 @@ from slvr_model.modeling import SlvrModel
 from slvr_model.sft.config import LoraConfig
 from slvr_model.sft.start import add_lora
 from slvr_model.tiny import SEMANTIC, SLOTS, new_tiny, tiny_config
-from tests.slvr_model.mgrpo.rollout_support import new_talkative
+from tests.slvr_model.mgrpo.rollout_support import new_talkative, shown
 from tests.slvr_model.mgrpo.update_support import NO_PULL, Bench, configured, earned, furthest, weights
+from tests.slvr_model.objectives.objective_support import opened
 
 MAPS = "latents.visual_out.weight"
 
@@ -143,8 +145,8 @@ def test_adapters_off_is_the_start_and_then_the_policy_again() -> None:
                 parameter.add_(0.01 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(len(name))))
     learnt = weights(model)
     with reference.weights() as held:
-        shown = weights(held)
-        assert all(torch.equal(shown[name], value) for name, value in start.items() if name in shown)
+        told = weights(held)
+        assert all(torch.equal(told[name], value) for name, value in start.items() if name in told)
         off: list[Any] = [part for part in held.modules() if hasattr(part, "lora_A")]
         assert off and all(part.disable_adapters for part in off)
     assert all(torch.equal(value, learnt[name]) for name, value in weights(model).items())
@@ -155,3 +157,32 @@ def test_rates_rise_and_fall_with_the_step_alone() -> None:
     shares = [share_of(step, training) for step in range(1, 11)]
     assert shares[:3] == [pytest.approx(1 / 3), pytest.approx(2 / 3), 1.0]
     assert shares[3:] == sorted(shares[3:], reverse=True) and 0 < shares[-1] < 0.2
+
+
+def test_reference_and_policy_do_not_read_each_others_copies_of_weights() -> None:
+    """Autocast keeps copies of weights for as long as it lasts, and both are the same tensors."""
+    model = new_talkative()
+    add_lora(model, LoraConfig(rank=2, vocabulary=False))
+    reference = AdaptersOff(model)
+    with torch.no_grad():
+        model.latents.visual_out.weight.add_(0.5)
+    objective = opened("slvr", feed="own")
+    asked = shown(objective)
+
+    def latents() -> Tensor:
+        with torch.no_grad():
+            found = query_latents(model, asked, objective.form).visual_QKD
+        assert found is not None
+        return found.float()
+
+    with torch.autocast("cpu", torch.bfloat16):
+        alone = latents()
+    with reference.weights(), torch.autocast("cpu", torch.bfloat16):
+        first = latents()
+    assert float((alone - first).abs().max()) > 0.1
+    with torch.autocast("cpu", torch.bfloat16):
+        with reference.weights():
+            assert torch.equal(latents(), first)
+        assert torch.equal(latents(), alone)
+        with reference.weights():
+            assert torch.equal(latents(), first)

@@ -39,7 +39,7 @@ def launched(*arguments: object, processes: int = 2) -> str:
         [sys.executable, *launch, f"--master-port={free_port()}", *map(str, arguments)],
         capture_output=True, text=True, timeout=600, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-4000:]
+    assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
 
 
