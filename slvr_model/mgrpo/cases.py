@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict
 
 from slvr_data.arrow import arrow_schema, table
 from slvr_data.errors import UsageError
-from slvr_data.files import disk_errors, remove_leftovers, write_atomic
+from slvr_data.files import disk_errors, write_atomic
 from slvr_data.images import encode_jpeg, encode_png
 from slvr_data.schema import Picture
 from slvr_data.shards import read_parquet
@@ -42,6 +42,7 @@ FOLDER = "cases"
 SIDE, SHARP, QUALITY = 384, 256, 85
 """Pixels of a kept picture's longer side; up to which it is kept as it is, losslessly; JPEG quality above."""
 _NAME = re.compile(r"(\d{8})-(\d{8})\.(\d{4})\.parquet")
+_LEFT = re.compile(r"\.\d+-\d+\.(\d+)\.parquet\.\d+\.tmp")
 
 
 class _Row(BaseModel):
@@ -188,8 +189,10 @@ class Cases:
         """Take up this process's unfinished file; what lies behind goes, also that of processes no more there."""
         if not self.folder.is_dir():
             return
-        if self.rank == 0:
-            remove_leftovers(self.folder)
+        for leftover in self.folder.glob(".*.tmp"):
+            written = _LEFT.fullmatch(leftover.name)
+            if written and int(written[1]) % self.ranks == self.rank:  # another process may be writing its own just now
+                leftover.unlink()
         for file in _File.all_of(self.folder):
             if file.last < step or file.rank % self.ranks != self.rank:
                 continue

@@ -140,7 +140,7 @@ def test_boxes_of_the_command_line(box: str) -> None:
         ((64, 64), "What is <|image_pad|>?", None, r"--question: <\|image_pad\|> is a special token"),
         ((64, 64), "<|slvr_vis_start|>", None, r"--question: <\|slvr_vis_start\|> is a special"),
         ((64, 64), "what " * 5000, None, "positions, but the limit is 4096: shorten the prompt"),
-        ((64, 64), "what " * 4000, None, "64 new ones exceed the limit of 4096"),
+        ((64, 64), "what " * 4000, None, "256 new ones exceed the limit of 4096"),
         ((64, 64), None, (1.0, 1.0, 1.0, 9.0), "is empty"),
         ((64, 64), None, (1.0, 1.0, 99.0, 9.0), "outside of its picture of 64x64"),
         ((64, 64), None, (64.0, 1.0, 64.3, 9.0), "outside of its picture of 64x64"),

@@ -92,7 +92,7 @@ def test_a_file_has_the_steps_that_its_name_tells(tmp_path: Path) -> None:
 def test_a_resumed_run_leaves_the_same_bytes(tmp_path: Path, flushed: int, again: int) -> None:
     written(tmp_path / "whole", range(1, 10))
     written(tmp_path / "cut", range(1, flushed + 1))
-    (tmp_path / "cut" / ".half.parquet.1.tmp").write_bytes(b"half")
+    (tmp_path / "cut" / ".00000004-00000007.0000.parquet.1.tmp").write_bytes(b"half")
     written(tmp_path / "cut", range(again, 10))
     assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
 
@@ -162,3 +162,12 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="making"):
         written(tmp_path / "file" / "cases", [0])
+
+
+def test_what_a_killed_process_left_goes_and_what_another_is_writing_stays(tmp_path: Path) -> None:
+    left = [tmp_path / f".00000000-00000019.{rank:04d}.parquet.77.tmp" for rank in range(4)]
+    for path in left:
+        path.write_bytes(b"half")
+    cases = Cases(tmp_path, tiny()[1].tokenizer, rank=0, ranks=2)
+    cases.add(0, rollouts(3, "r2"), *earned(rollouts(3, "r2")))
+    assert [path.exists() for path in left] == [False, True, False, True]
