@@ -9,18 +9,21 @@ EASY := build/demo-easy
 BENCH := build/demo-bench
 RL := build/demo-mgrpo
 # Tests at once; many wait for processes that they start, so there may be more than processors.
-JOBS ?= 3
+JOBS ?= 4
 ASKED := --variants paraphrase,evidence --limit 150
 export OMP_NUM_THREADS := 1
+# Hundreds of processes start: what one of them has compiled, the others need not.
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check fast vllm test-vllm clean help
+.PHONY: demo test check suite fast vllm test-vllm clean help big
 
 help:
 	@echo "make demo   set up, build a small SLV-Set from the embedded world and a benchmark of it, leave pages to look at"
 	@echo "make test   set up, check style and types, run all tests"
-	@echo "make fast   the tests alone, without the slow ones"
+	@echo "make suite  the tests alone; make fast leaves out the slow ones"
 	@echo "make check  style and types alone"
 	@echo "make vllm   set up a vLLM server for the CPU in .venv-vllm; make test-vllm runs the tests against it"
+	@echo "make big    the whole of a set of 400,000 regions against a stub server, for hours: time, memory, tokens"
 	@echo "make clean  remove the environment and everything built"
 
 .venv/ready: pyproject.toml
@@ -60,7 +63,9 @@ demo: .venv/ready-train
 	$(BIN)/slvr-train chat slvr:tiny --image $(EASY) --html build/demo-answer.html
 	$(BIN)/slvr-train cases $(RL) --html build/demo-cases.html
 
-test: check
+test: check suite
+
+suite: .venv/ready-dev
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 fast: .venv/ready-dev
@@ -70,6 +75,12 @@ check: .venv/ready-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# 400,000 regions and their questions against the stub of the tests: hours. BIG=2000 tries it.
+BIG ?= 400000
+
+big: .venv/ready-dev
+	$(BIN)/python perf/whole.py --regions $(BIG) --out build/big
 
 # vLLM in an environment of its own: its requirements and ours would get in each other's way.
 VLLM := .venv-vllm

@@ -211,7 +211,7 @@ def _latent_table(comparison: Comparison) -> str:
     arms = [shown for shown in comparison.arms if any(name.startswith("latents/") for name in shown.scores)]
     rows = []
     for change in changes_of(comparison, slots=False):
-        for last in ("changed", "accuracy_lost", "follows"):
+        for last in ("changed", "accuracy_lost", "follows", "followed_plainly"):
             name = f"{prefix_of(change)}/{last}"
             if any(name in shown.scores for shown in arms):
                 cells = [_cell(shown.scores.get(name), name) for shown in arms]

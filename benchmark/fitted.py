@@ -21,6 +21,7 @@ import numpy as np
 
 from benchmark.models.blind import SIZE, Text, Weights, fitted
 from slvr_data.errors import UsageError
+from slvr_data.remote.reading import read_bytes
 
 FORMAT = "slvr-bench training"
 MOST_ANSWERS = 1000
@@ -109,7 +110,7 @@ def load_statistics(path: Path | None, model: str) -> Statistics:
             "build it from a set with a training split, or with --training DIR"
         )
     try:
-        tree: dict[str, Any] = json.loads(path.read_bytes())
+        tree: dict[str, Any] = json.loads(read_bytes(path))
         if tree["format"] != FORMAT or tree["version"] != 1 or len(tree["parts"]) not in (1, THIRDS):
             raise ValueError("it is of another format")
         return Statistics(tuple(_part(part) for part in tree["parts"]))

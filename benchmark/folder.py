@@ -13,7 +13,6 @@ folder is never changed once it is there; runs lie in DIR/runs.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import threading
 from bisect import bisect_right
@@ -28,6 +27,8 @@ import pyarrow.parquet as pq
 from benchmark.records import BENCH_VERSION, Item
 from slvr_data.errors import RunError, UsageError
 from slvr_data.files import folder_atomic, sha256_of, write_atomic
+from slvr_data.remote.addresses import shown
+from slvr_data.remote.reading import digest_of, is_there, open_parquet, read_bytes
 
 ABOUT, ITEMS, PICTURES, TRAINING = "bench.json", "items.jsonl", "pictures.parquet", "training.json"
 LEFT_OUT = "left-out.jsonl"
@@ -83,7 +84,7 @@ class Bench:
     def _group(self, group: int) -> dict[str, tuple[str, bytes]]:
         if group not in self._read:
             try:
-                with pq.ParquetFile(self.folder / PICTURES) as file:
+                with open_parquet(self.folder / PICTURES) as file:
                     columns = file.read_row_group(group).to_pydict()
             except (OSError, pa.ArrowException) as error:
                 raise RunError(f"{self.folder / PICTURES} cannot be read: {error}") from None
@@ -103,10 +104,10 @@ def open_bench(folder: Path) -> Bench:
     """
     about = _about(folder)
     for name, digest in about["files"].items():
-        if name != PICTURES and not ((folder / name).is_file() and sha256_of(folder / name) == digest):
+        if name != PICTURES and not (is_there(folder / name) and digest_of(folder / name) == digest):
             raise UsageError(f"{folder / name} was changed since the folder was made: make the folder anew")
     try:
-        lines = (folder / ITEMS).read_bytes().splitlines()
+        lines = read_bytes(folder / ITEMS).splitlines()
         items = [Item.model_validate_json(line) for line in lines]
         told = _digests(folder / PICTURES)
     except (OSError, ValueError, pa.ArrowException) as error:
@@ -121,9 +122,9 @@ def open_bench(folder: Path) -> Bench:
 def _about(folder: Path) -> dict[str, Any]:
     path = folder / ABOUT
     try:
-        tree = json.loads(path.read_bytes())
+        tree = json.loads(read_bytes(path))
     except FileNotFoundError:
-        raise UsageError(f"{folder} is no benchmark folder: slvr-bench build or import makes one") from None
+        raise UsageError(f"{shown(folder)} is no benchmark folder: slvr-bench build or import makes one") from None
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} cannot be read: {error}") from None
     if not isinstance(tree, dict) or tree.get("format") != FORMAT:
@@ -259,11 +260,15 @@ def _write_pictures(path: Path, image_ids: Sequence[str], picture: Callable[[str
 
 
 def _digests(path: Path) -> dict[str, str]:
-    columns = pq.read_table(io.BytesIO(b"") if not path.is_file() else path, columns=["image_id", "sha256"]).to_pydict()
+    if not is_there(path):
+        raise FileNotFoundError(f"{path.name} is missing")
+    with open_parquet(path) as file:
+        columns = file.read(columns=["image_id", "sha256"]).to_pydict()
     return dict(zip(columns["image_id"], columns["sha256"], strict=True))
 
 
 def _first_ids(path: Path) -> list[str]:
     """The first picture of each row group."""
-    metadata = pq.read_metadata(path)
+    with open_parquet(path) as file:
+        metadata = file.metadata
     return [metadata.row_group(group).column(0).statistics.min for group in range(metadata.num_row_groups)]

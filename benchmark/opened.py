@@ -14,6 +14,7 @@ from benchmark.records import Header, LogLine
 from benchmark.runlog import LOG, WORK, Log, log_file
 from benchmark.wording import plural
 from slvr_data.errors import UsageError
+from slvr_data.remote.addresses import address_of, shown
 
 RUNS = "runs"
 """Folder in a benchmark folder where runs lie that were given no other place."""
@@ -95,5 +96,11 @@ def bench_of(run: Run) -> Path | None:
 
 
 def place_of(data: Path, spec: str) -> Path:
-    """Where the run of a model on a benchmark folder lies, where no place is given: DIR/runs/NAME."""
+    """Where the run of a model on a benchmark folder lies, where no place is given: DIR/runs/NAME.
+
+    Raises:
+        UsageError: the benchmark folder is not on this machine.
+    """
+    if address_of(data) is not None:
+        raise UsageError(f"--data {shown(data)} is at an address: name a local folder for the run with --out DIR")
     return data / RUNS / (re.sub(r"[^A-Za-z0-9._-]+", "-", spec).strip("-.") or "model")

@@ -2,6 +2,7 @@
 
     python perf/arms.py DIR                                    # everything of docs/results.md; hours of CPU time
     python perf/arms.py DIR --arms direct,slvr --seeds 0..1    # a part of it
+    python perf/arms.py DIR --rates 0.5,1,2 --arms direct,slvr # learning rates, on a world and a seed of their own
 
 Each step is kept in DIR and not done again: the same command goes on after a stop, and more arms or seeds are added
 to those that are there; runs with other settings are refused. The base is trained by two processes, which are part
@@ -26,10 +27,12 @@ from slvr_model.recipes.tiny import WORLD, Recipe
 
 TESTED = 7
 """Seed of the world that is asked about; what is learnt is of another."""
+TRIED = 8
+"""Seed of the world in which learning rates are compared, and of that training."""
 PICTURES = 400
 CHANGES = ("zeroed:all", "noise:all", "mean:all", "picture:all", "region:all", "targets:all")
 PARTS = ("picture:visual", "picture:semantic")
-SLOTTED = ("lvr", "slvr", "slvr-bottleneck")
+SLOTTED = ("lvr", "slvr", "slvr-k4")
 """Arms that are also asked with other numbers of slots, with one seed."""
 LONGEST = 128
 """Tokens of a reply; a profile and its answer have about 40."""
@@ -44,10 +47,16 @@ def main() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if options.one:
         name, seed = options.one.split(":")
-        _one(options, name, int(seed))
+        if options.rates:
+            _tried(options, name, options.rates[0])
+        else:
+            _one(options, name, int(seed))
         return
     _lessons(options)
     train_base(options.dir / "base", Recipe(options.lessons, 0, options.base_scale), options.cache, 2)
+    if options.rates:
+        _rates(options)
+        return
     made_bench(options.dir)
     for name in ("plain", "echo"):
         _asked(options, options.dir / "base" / name / "checkpoint", run_of(options.dir, f"base-{name}", 0), [])
@@ -73,6 +82,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--scale", type=float, default=1.0, help="factor on the arms' steps")
     parser.add_argument("--regions", type=int, default=200, help="that are asked about")
     parser.add_argument("--cache", type=Path, help="drawn lessons; default: DIR/lessons")
+    parser.add_argument("--rates", type=factors, help="factors on the learning rates: compare these, nothing else")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--no-table", action="store_true", help="only runs")
     options = parser.parse_args()
@@ -98,25 +108,67 @@ def span(text: str) -> list[int]:
     return list(range(int(first), int(last or first) + 1))
 
 
+def factors(text: str) -> list[float]:
+    """The numbers of a list with commas."""
+    return [float(part) for part in text.split(",")]
+
+
 def _lessons(options: argparse.Namespace) -> None:
     kept_lessons(options.cache, "easy", WORLD, options.lessons, workers=options.jobs)
 
 
-def made_bench(folder: Path) -> None:
+def made_bench(folder: Path, world: int = TESTED) -> None:
     """The benchmark that every run is asked."""
     if (folder / "bench" / "bench.json").exists():
         return
     data, made = str(BIN / "slvr-data"), str(folder / "set")
-    call(data, "build-attributes", "scenes:easy", "--seed", str(TESTED), "--limit", str(PICTURES), "--out", made)
+    call(data, "build-attributes", "scenes:easy", "--seed", str(world), "--limit", str(PICTURES), "--out", made)
     call(data, "build-multiquery", made)
     call(str(BIN / "slvr-bench"), "build", made, "--out", str(folder / "bench"), "--split", "all")
+
+
+def _rates(options: argparse.Namespace) -> None:
+    """Arms with several learning rates, asked about a world that no table is about."""
+    made_bench(options.dir / "rates", TRIED)
+    wanted = [(name, rate) for rate in options.rates for name in options.arms]
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for _ in pool.map(lambda pair: _try(options, *pair), wanted):
+            pass
+    for name, rate in wanted:
+        scores = json.loads((_trial(options, name, rate) / "report.json").read_text(encoding="utf-8"))
+        accuracy = scores["scores"]["accuracy"]
+        print(f"{name:<12} rates x {rate:<5g} accuracy {accuracy}", flush=True)
+
+
+def _trial(options: argparse.Namespace, name: str, rate: float) -> Path:
+    return run_of(options.dir / "rates", name, f"x{rate:g}")
+
+
+def _try(options: argparse.Namespace, name: str, rate: float) -> None:
+    if finished(_trial(options, name, rate), _settings(options)):
+        return
+    _alone(options, f"{name}:{TRIED}", "--rates", f"{rate:g}")
+
+
+def _tried(options: argparse.Namespace, name: str, rate: float) -> None:
+    folder, lessons = options.dir / "rates", kept_lessons(options.cache, "easy", WORLD, options.lessons)
+    base, own = options.dir / "base" / "checkpoint", folder / "arms" / name / f"x{rate:g}"
+    checkpoint = train_arm(own, name, TRIED, base, lessons, options.scale, rate)
+    run = _trial(options, name, rate)
+    ask(checkpoint, folder / "bench", options.regions, run, [])
+    _finish(options, run)
 
 
 def _started(options: argparse.Namespace, name: str, seed: int) -> None:
     """An arm with one seed in a process of its own: trained, and asked."""
     if finished(run_of(options.dir, name, seed), _settings(options)):
         return
-    own = [sys.executable, __file__, str(options.dir), "--one", f"{name}:{seed}", "--cache", str(options.cache)]
+    _alone(options, f"{name}:{seed}")
+
+
+def _alone(options: argparse.Namespace, one: str, *also: str) -> None:
+    """A run in a process of its own."""
+    own = [sys.executable, __file__, str(options.dir), "--one", one, "--cache", str(options.cache), *also]
     more = (text for name, value in _settings(options).items() for text in (f"--{name.replace('_', '-')}", str(value)))
     call(*own, *more)
 
@@ -136,6 +188,10 @@ def _one(options: argparse.Namespace, name: str, seed: int) -> None:
     _asked(options, checkpoint, run, changes)
     report = json.loads((checkpoint / "report.json").read_text(encoding="utf-8"))
     print(f"{name} {seed}: {report['costs']}", flush=True)
+    _finish(options, run)
+
+
+def _finish(options: argparse.Namespace, run: Path) -> None:
     (run / "finished").write_text(json.dumps(_settings(options)), encoding="utf-8")
 
 
@@ -171,7 +227,7 @@ def ask(checkpoint: Path, bench: Path, regions: int, run: Path, more: list[str])
         sys.exit(f"{run}: {cut} plain replies were cut off after {LONGEST} tokens")
 
 
-def run_of(folder: Path, name: str, seed: int) -> Path:
+def run_of(folder: Path, name: str, seed: int | str) -> Path:
     """Where a benchmark run lies."""
     return folder / "runs" / name / str(seed)
 

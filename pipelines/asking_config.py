@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipelines.config import assign, canonical, explain, served_identity, served_rooted
+from pipelines.engines.config import EngineName, RayConfig
 from slvr_data.checks.model.config import LOOK, ModelChecksConfig
 from slvr_data.errors import UsageError
 from slvr_data.prompts import load_prompts
@@ -28,6 +29,10 @@ class AskingConfig(BaseModel):
     """Processes; as many as there are processors unless told."""
     shard_size: int | None = Field(None, ge=1)
     """Pictures per shard; chosen by the size of the job unless told."""
+    engine: EngineName = "local"
+    """What carries shards to workers."""
+    ray: RayConfig = Field(default_factory=RayConfig)
+    """Which cluster, and what stages need of its machines."""
     served: ServedConfig = Field(default_factory=ServedConfig)
     """The model, and how it is called."""
     model_checks: ModelChecksConfig = Field(default_factory=ModelChecksConfig)
@@ -60,13 +65,18 @@ def load_asking(options: dict[str, Any], file: Path | None, assignments: list[st
         said = whole.get("served") or {}
         tree["served"] = served_rooted(said, file.parent) if isinstance(said, dict) else said
         tree["model_checks"] = whole.get("model_checks") or {}
+        tree |= {name: whole[name] for name in ("engine", "ray") if whole.get(name) is not None}
     served = options.get("served")
-    tree |= {name: value for name, value in options.items() if value is not None and name != "served"}
+    tree |= {name: value for name, value in options.items() if value is not None and name not in ("served", "ray")}
+    if options.get("ray"):
+        tree["ray"] = (tree.get("ray") or {}) | options["ray"]
     if served:
         tree["served"] = tree.get("served", {}) | served
     for assignment in assignments:
-        if not assignment.startswith(("served.", "model_checks.")):
-            raise UsageError(f"--set {assignment}: only settings under 'served' and 'model_checks' can be set here")
+        if not assignment.startswith(("served.", "model_checks.", "ray.")):
+            raise UsageError(
+                f"--set {assignment}: only settings under 'served', 'model_checks' and 'ray' can be set here"
+            )
         assign(tree, assignment)
     try:
         asking = AskingConfig.model_validate(tree)

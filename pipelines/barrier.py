@@ -1,27 +1,34 @@
 """The barrier between shards and publication: checks that need the whole set.
 
-It reads a compact table of what would be published, in no particular order, and gives reasons against
+It looks at what would be published a picture at a time, in no particular order, and gives reasons against
 regions and splits for pictures. It is a pure function of finished work and of what is published: nothing
-published changes its split, and a published region is preferred to a new one.
+published changes its split, and a published region is preferred to a new one. What it keeps of a picture that
+it has nothing against is its id and its hash.
 """
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
+
+import numpy as np
+import pyarrow as pa
 
 from pipelines.finished import Finished
 from pipelines.history import History
 from pipelines.outcome import Outcome, Reason
 from pipelines.plan import Plan, PlannedPicture
 from pipelines.progress import Progress
-from slvr_data.checks.global_ import GLOBAL_PROFILE_CHECKS, TableBuilder
+from slvr_data.checks.global_ import WholeSet
 from slvr_data.checks.global_.near_pictures import Thumbnail, clusters, thumbnail
 from slvr_data.schema import Split
 
 THUMBNAILS = 4096
 """How many small pictures stay in memory while proposed pairs are compared (24 KB each)."""
+_IDS = 1 << 14
+"""Ids of pictures that become one piece of Arrow."""
 
 
 @dataclass
@@ -36,10 +43,28 @@ class Barrier:
     pictures: int = 0
 
 
-@dataclass(frozen=True)
-class _Place:
-    split: Split
-    own_split: Split | None
+class _Hashes:
+    """Perceptual hashes by picture, 72 bytes each."""
+
+    def __init__(self) -> None:
+        self._open: list[str] = []
+        self._ids: list[pa.Array] = []
+        self._hashes = array("Q")
+
+    def add(self, image_id: str, phash: str) -> None:
+        self._open.append(image_id)
+        self._hashes.append(int(phash, 16))
+        if len(self._open) == _IDS:
+            self._close()
+
+    def _close(self) -> None:
+        self._ids.append(pa.array(self._open, pa.string()))
+        self._open = []
+
+    def columns(self) -> tuple[pa.ChunkedArray, np.ndarray[tuple[int], np.dtype[np.uint64]]]:
+        """Ids, and their hashes."""
+        self._close()
+        return pa.chunked_array(self._ids, pa.string()), np.frombuffer(self._hashes, np.uint64)
 
 
 def look(
@@ -51,63 +76,64 @@ def look(
 ) -> Barrier:
     """All global checks on pictures and profiles. What was published before is preferred."""
     barrier = Barrier()
-    table = TableBuilder(history.regions)
-    phashes: dict[str, str] = {}
-    places: dict[str, _Place] = {}
-    images = finished.cache("crop", "images", "image_id")
+    profiles, hashes = WholeSet(history.regions), _Hashes()
+    phashes = finished.cache("crop", "images", "image_id", ["image_id", "phash"])
     for picture, outcome in outcomes:
         progress.advance(1)
-        for region, _ in outcome.gone:
-            table.also_seen(region.region)
+        gone = [region.region for region, _ in outcome.gone]
         shard = finished.prepared.get(picture.image_id)
-        if shard is None or not (outcome.kept or outcome.unfinished):
-            continue
-        row = images.rows(shard, picture.image_id)[0]
-        if row["phash"] is None:
+        phash = None
+        if shard is not None and (outcome.kept or outcome.unfinished):
+            phash = phashes.rows(shard, picture.image_id)[0]["phash"]
+        if phash is None:
+            profiles.add((), gone)
             continue
         # a picture that is still open takes part, so that its likes get the split that they will have with it
-        phashes[picture.image_id] = row["phash"]
-        places[picture.image_id] = _Place(picture.split, picture.own_split)
-        for kept in outcome.kept:
-            complete = picture.complete and not outcome.gone
-            table.add(kept.planned.region, kept.planned.exhaustive, kept.profile, complete=complete)
-    for check in GLOBAL_PROFILE_CHECKS:
-        for verdict in check(table.built()):
-            reason = Reason("check", verdict.check, verdict.reason, verdict.evidence)
-            barrier.reasons.setdefault(verdict.region_id, reason)
+        hashes.add(picture.image_id, phash)
+        kept = ((kept.planned.region, kept.planned.exhaustive, kept.profile) for kept in outcome.kept)
+        profiles.add(kept, gone, complete=picture.complete and not outcome.gone)
+    for verdict in profiles.verdicts():
+        reason = Reason("check", verdict.check, verdict.reason, verdict.evidence)
+        barrier.reasons.setdefault(verdict.region_id, reason)
+    thumbnails = finished.cache("crop", "images", "image_id", ["image_id", "thumbnail"])
 
     @lru_cache(maxsize=THUMBNAILS)
     def thumbnail_of(image_id: str) -> Thumbnail:
-        return thumbnail(images.rows(finished.prepared[image_id], image_id)[0]["thumbnail"])
+        return thumbnail(thumbnails.rows(finished.prepared[image_id], image_id)[0]["thumbnail"])
 
-    for cluster in clusters(list(phashes), list(phashes.values()), thumbnail_of):
-        _settle(plan, {image_id: places[image_id] for image_id in cluster}, history.splits, barrier)
+    for cluster in clusters(*hashes.columns(), thumbnail_of):
+        _settle(plan, cluster, history, barrier)
     return barrier
 
 
-def _settle(plan: Plan, cluster: dict[str, _Place], published: dict[str, Split], barrier: Barrier) -> None:
+def _settle(plan: Plan, cluster: list[str], history: History, barrier: Barrier) -> None:
     """One split for a cluster: that of its published pictures, else of a source's own, else of its smallest id."""
     barrier.clusters += 1
     barrier.pictures += len(cluster)
-    new = [image_id for image_id in cluster if image_id not in published]
-    taken = sorted({published[image_id] for image_id in cluster if image_id in published})
-    own = {place.own_split for place in cluster.values()}
+    published = {image_id: history.split_of(image_id) for image_id in cluster}
+    new = [plan.picture(image_id) for image_id, split in published.items() if split is None]
+    taken = sorted({split for split in published.values() if split is not None})
+    own = {plan.picture(image_id).own_split for image_id in cluster}
     if len(taken) > 1:
-        for image_id in new:
+        for picture in new:
             evidence = f"joins published pictures of {' and '.join(taken)}"
-            _reject(plan.picture(image_id), "near-identical-across-splits", evidence, barrier)
+            _reject(picture, "near-identical-across-splits", evidence, barrier)
         return
-    first = cluster[min(cluster)]
     split: Split = (
-        taken[0] if taken else "test" if "test" in own else "validation" if "validation" in own else first.split
+        taken[0]
+        if taken
+        else "test"
+        if "test" in own
+        else "validation"
+        if "validation" in own
+        else plan.picture(min(cluster)).split
     )
-    for image_id in new:
-        its_own = cluster[image_id].own_split
-        if split == "train" and its_own:
-            evidence = f"its source puts it in {its_own}, but a near-identical picture is published in train"
-            _reject(plan.picture(image_id), "near-identical-to-train", evidence, barrier)
+    for picture in new:
+        if split == "train" and picture.own_split:
+            evidence = f"its source puts it in {picture.own_split}, but a near-identical picture is published in train"
+            _reject(picture, "near-identical-to-train", evidence, barrier)
         else:
-            barrier.splits[image_id] = split
+            barrier.splits[picture.image_id] = split
 
 
 def _reject(picture: PlannedPicture, reason: str, evidence: str, barrier: Barrier) -> None:

@@ -19,11 +19,14 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from pipelines.asking_config import check_served
+from pipelines.avoid import Avoiding
 from pipelines.config import BuildConfig
 from pipelines.embeddings import Embeddings
-from pipelines.engines.local import LocalEngine, processors
+from pipelines.engines import Engine, open_engine
 from pipelines.finished import Finished, shards
 from pipelines.history import History, history_of
+from pipelines.left import Left
+from pipelines.matches import Matches
 from pipelines.plan import Plan, check_nothing_lost, load_partitions, save_partitions
 from pipelines.progress import Progress
 from pipelines.publish import Publisher
@@ -38,11 +41,11 @@ from slvr_data.files import remove_leftovers, write_atomic
 from slvr_data.ids import part_of
 from slvr_data.lock import Lock
 from slvr_data.manifest import NAME
+from slvr_data.remote.artefacts import note_removed
 from slvr_data.requests.failures import UnfinishedError
 from slvr_data.sources.base import SourceConfig
 
 if TYPE_CHECKING:
-    from pipelines.served import Left
     from pipelines.serving import Serving
 
 WORK = ".work"
@@ -142,18 +145,20 @@ def build_attributes(config: BuildConfig, retry_rejected: str | None = None) -> 
         if retry_rejected and not finished.anything:
             raise UsageError("--retry-rejected: nothing has been built yet, so nothing is rejected")
         settings = reconciled(config, known, finished.anything)
+        avoiding = Avoiding(config.avoid, settings.avoid, config.out, progress.say)
+        settings.avoid = avoiding.intended()
         history = history_of(config.out, work)
         named = config.sources
         config = config.model_copy(update={"sources": settings.sources, "publish": settings.publish})
-        workers = config.workers or processors()
         retries = Retries(work, "attributes", config.served, progress.say)
         retries.go_on()
-        with LocalEngine(config, work, workers) as engine:
+        with open_engine(config.engine, config.ray, config, work, config.workers, progress.say) as engine:
             plan = _plan(named, config, settings, work, engine, progress, summary, history, has_work=finished.anything)
             if retry_rejected:
                 finished = Finished(work)
                 retries.begin(retry_rejected, partial(rejected_profiles, plan, finished))
             left = _work(config, work, plan, Finished(work, old=False), engine, progress, summary, looked=fresh)
+            _avoid(avoiding, settings, config, work, plan, engine, progress, summary)
         if config.shard is None:
             publish(config, settings, work, plan, history, progress, summary)
         elif left is None:
@@ -189,7 +194,7 @@ def _plan(
     config: BuildConfig,
     settings: Settings,
     work: Path,
-    engine: LocalEngine,
+    engine: Engine,
     progress: Progress,
     summary: Summary,
     history: History,
@@ -204,6 +209,7 @@ def _plan(
     if has_work:
         check_nothing_lost(before, after, history.given_up)
     else:  # rows of a run that was stopped before it made anything, perhaps of other sources
+        note_removed(work, "plan")
         shutil.rmtree(work / "plan", ignore_errors=True)
     save_settings(work, settings)
     save_partitions(work / "plan", read, again)
@@ -226,7 +232,7 @@ def _work(
     work: Path,
     plan: Plan,
     finished: Finished,
-    engine: LocalEngine,
+    engine: Engine,
     progress: Progress,
     summary: Summary,
     looked: bool,
@@ -240,8 +246,9 @@ def _work(
     serving = _serving(config, work, engine, progress, looked)
     most = 64 if serving is None else 16  # what is sent of a shard's pictures is in memory while it is asked about
     size = config.shard_size or max(1, min(most, -(-len(mine) // (4 * engine.workers))))
-    started = time.time()
-    with progress.phase("working", "pictures", len(mine), serving.note if serving else None) as counting:
+    started, left = time.time(), Left()
+    note = serving.note if serving else engine.note
+    with progress.phase("working", "pictures", len(mine), note) as counting:
 
         def done(report: ShardReport) -> None:
             counting.advance(report.pictures)
@@ -266,13 +273,32 @@ def _work(
         if serving is not None:
             serving.profiles(tasks, done)
         else:
-            for report in engine.map("run", ((task,) for task in tasks)):
+            for report in engine.map("run", ((task,) for task in tasks), left.lose):
                 done(report)
     summary.seconds["working"] = time.time() - started
-    return serving.left if serving is not None and serving.left.why() else None
+    left = serving.left if serving is not None else left
+    return left if left.why() else None
 
 
-def _serving(config: BuildConfig, work: Path, engine: LocalEngine, progress: Progress, looked: bool) -> Serving | None:
+def _avoid(
+    avoiding: Avoiding,
+    settings: Settings,
+    config: BuildConfig,
+    work: Path,
+    plan: Plan,
+    engine: Engine,
+    progress: Progress,
+    summary: Summary,
+) -> None:
+    """Compare with what is avoided, and remember that in the settings: from then on publications hold to it."""
+    started = time.time()
+    settings.avoid = avoiding.looked(config, work, plan, engine, progress, summary.cpu_seconds)
+    save_settings(work, settings)
+    if settings.avoid:
+        summary.seconds["avoiding"] = time.time() - started
+
+
+def _serving(config: BuildConfig, work: Path, engine: Engine, progress: Progress, looked: bool) -> Serving | None:
     if config.annotator != "served":
         return None
     from pipelines.serving import Serving
@@ -294,7 +320,8 @@ def publish(
     started, cpu = time.time(), time.process_time()
     questions = Questions(work, settings.question_writer) if settings.multiquery else None
     embeddings = Embeddings(work, settings.embeddings) if settings.embeddings else None
-    publisher = Publisher(config, work, plan, Finished(work), questions, embeddings)
+    matches = Matches(work, settings.avoid) if settings.avoid else None
+    publisher = Publisher(config, work, plan, Finished(work), questions, embeddings, matches)
     configuration = {
         "data": settings.data,
         "sources": {
@@ -307,6 +334,8 @@ def publish(
         configuration["multiquery"] = json.loads(settings.question_writer)
     if settings.embeddings:
         configuration["embeddings"] = settings.embeddings.model_dump(mode="json")
+    if settings.avoid:
+        configuration["avoid"] = settings.avoid.told()
     out, staging = (config.out, work / "publish") if to is None else (to, to / ".publish.tmp")
     summary.accounts = publisher.publish(out, staging, progress, configuration, history)
     for (_, _, reason), records in publisher.funnel.rejected.items():
@@ -316,6 +345,8 @@ def publish(
     summary.published = True
     summary.seconds["publishing"] = time.time() - started
     summary.cpu_seconds["publish"] = time.process_time() - cpu
+    if to is None and matches is not None:
+        matches.write()
     if to is None:
         summary.requests = requests_of(work, summary.accounts["published"])
         write_atomic(config.out / "run.json", (json.dumps(_run(config, summary), indent=1) + "\n").encode())

@@ -32,6 +32,7 @@ app.command()(reading.audit)
 app.command()(reading.stats)
 app.command()(reading.status)
 app.command()(reading.rejections)
+app.command()(reading.avoided)
 app.command()(serving.doctor)
 app.command(context_settings={"allow_extra_args": True})(serving.serve)
 

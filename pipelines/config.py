@@ -10,9 +10,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from pipelines.engines.config import EngineName, RayConfig
 from slvr_data.annotators.measured import MeasuredConfig
 from slvr_data.checks.model.config import LOOK, ModelChecksConfig
 from slvr_data.errors import UsageError
+from slvr_data.remote.addresses import address_of, rooted
 from slvr_data.requests.config import ServedConfig
 from slvr_data.schema import SCHEMA_VERSION
 from slvr_data.settings import first_fault, flat, read_tree, split_assignment
@@ -118,10 +120,17 @@ class BuildConfig(_Config):
     """Pictures per shard, the unit of work and recovery; chosen by the size of the job unless told."""
     shard: str | None = Field(None, pattern=r"^\d+/\d+$")
     """i/n: do the i-th of n parts only (0 <= i < n), to be merged later."""
+    engine: EngineName = "local"
+    """What carries shards to workers: processes of this machine, or a Ray cluster."""
+    ray: RayConfig = Field(default_factory=RayConfig)
+    """Which cluster, and what stages need of its machines."""
     seed: int = 0
     """Of the splits and of drawn scenes."""
     follow_links: bool = False
     """Read pictures through symbolic links."""
+    avoid: list[str] | None = None
+    """Folders of pictures, published sets, benchmark folders, or Parquet, Arrow and TSV files: pictures that are, or
+    come from, one of theirs are kept out of train. The set remembers them; "none" forgets them."""
     crop: CropConfig = Field(default_factory=CropConfig)
     """How regions are cut out."""
     picture: PictureConfig = Field(default_factory=PictureConfig)
@@ -201,11 +210,13 @@ def load_config(file: Path | None, options: dict[str, Any], assignments: list[st
     base = file.parent if file else Path()
     tree = {key: value for key, value in tree.items() if value is not None}
     if isinstance(tree.get("out"), str):
-        tree["out"] = str(base / tree["out"])
+        tree["out"] = rooted(base, tree["out"])
     if isinstance(tree.get("sources"), list):
         tree["sources"] = [_rooted(source, base) for source in tree["sources"]]
     if isinstance(tree.get("served"), dict):
         tree["served"] = served_rooted(tree["served"], base)
+    if isinstance(tree.get("avoid"), list):
+        tree["avoid"] = [_below(told, base) for told in tree["avoid"]]
     for key, value in options.items():
         if isinstance(value, dict):  # options of a group join what the file says of it
             known = tree.get(key)
@@ -227,15 +238,20 @@ def _rooted(source: Any, base: Path) -> Any:
     """A source whose relative paths are read from the folder of the configuration file."""
     if not isinstance(source, dict):
         return source
-    rooted = dict(source)
-    annotations = rooted.get("annotations")
+    found = dict(source)
+    annotations = found.get("annotations")
     if isinstance(annotations, str):
         annotations = [annotations]
     if isinstance(annotations, list):
-        rooted["annotations"] = [str(base / a) if isinstance(a, str) else a for a in annotations]
-    if isinstance(rooted.get("images"), str):
-        rooted["images"] = str(base / rooted["images"])
-    return rooted
+        found["annotations"] = [rooted(base, a) if isinstance(a, str) else a for a in annotations]
+    if isinstance(found.get("images"), str):
+        found["images"] = rooted(base, found["images"])
+    return found
+
+
+def _below(told: Any, base: Path) -> Any:
+    """What is to be avoided, a relative path read from the folder of the configuration file."""
+    return told if not isinstance(told, str) or told == "none" or "://" in told else str(base / told)
 
 
 def served_rooted(served: dict[str, Any], base: Path) -> dict[str, Any]:
@@ -307,9 +323,11 @@ def _check_sources(config: BuildConfig) -> None:
             raise UsageError(f"source {source.name}: no annotation file: give --annotations FILE")
         if source.images is None:
             raise UsageError(f"source {source.name}: no picture root: give --images DIR")
-        if not source.images.is_dir():
+        if address_of(source.images) is None and not source.images.is_dir():
             raise UsageError(f"source {source.name}: --images {source.images} is not a folder")
         for file in source.annotations:
+            if (there := address_of(file)) is not None:
+                raise UsageError(f"source {source.name}: --annotations {there}: copy the file to this machine first")
             _check_file(file, f"source {source.name}: --annotations {str(file)!a}")
         bases = [file.name for file in source.annotations]
         for base in bases:

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from slvr_data.embeddings import EmbeddingModel, Vector, local_embedding
 from slvr_data.files import folder_atomic, remove_leftovers
+from slvr_data.remote.artefacts import note_removed
 from slvr_data.schema import AttributeProfile, Rejection
 from slvr_data.shards import read_parquet
 
@@ -102,6 +103,7 @@ class VectorStore:
                     raise ValueError(f"{rows} vectors of {dimension} {vectors.dtype} for {len(keys)} texts")
                 self.dimension = dimension
         except (pa.ArrowException, OSError, ValueError, KeyError, EOFError) as error:
+            note_removed(self.folder.parents[1], f"embeddings/{self.folder.name}/{shard}")
             (self.folder / shard).replace(self.folder / f".{shard}.damaged.tmp")
             print(f"embeddings/{self.folder.name}/{shard} is damaged ({error}): asked again", file=sys.stderr)
             return

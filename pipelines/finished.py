@@ -8,36 +8,38 @@ from pathlib import Path
 from pipelines.plan import PlannedPicture
 from pipelines.store import RowCache, StageStore
 from pipelines.tasks import ShardTask, TaskPicture
+from slvr_data.spilled import IdMap, IdSet
 
 STAGES = ("crop", "attributes", "check")
 
 
 class Finished:
-    """An index over the finished shards of all stages."""
+    """An index over the finished shards of all stages; beyond some ten thousand pictures it lies on disk."""
 
     def __init__(self, work: Path, old: bool = True) -> None:
         """`old`: pictures that a retry has opened count with what they had before, until they are finished anew."""
         self.stores = {stage: StageStore(work, stage) for stage in STAGES}
-        self.prepared: dict[str, str] = {}
+        self.prepared = IdMap()
         """image_id -> the shard of `crop` that holds the picture."""
-        self.crop_shards: dict[str, list[str]] = {}
-        """image_id -> all shards of `crop` that hold regions of the picture."""
-        self.cropped: set[str] = set()
-        self.dropped: set[str] = set()
-        self.profiled: dict[str, str] = {}
+        self._crop_shards = IdMap()
+        """image_id -> all shards of `crop` that hold regions of the picture, with a space between."""
+        self.cropped = IdSet()
+        self.dropped = IdSet()
+        self.profiled = IdMap()
         """picture key -> shard of `attributes`."""
-        self.checked: dict[str, str] = {}
+        self.checked = IdMap()
         """picture key -> shard of `check`."""
         regions = ["image_id", "region_id"]
         for shard, found in self.stores["crop"].index({"images": ["image_id"], "crops": regions, "dropped": regions}):
-            self.prepared |= dict.fromkeys(found["images"]["image_id"], shard)
+            self.prepared.set_all(found["images"]["image_id"], shard)
             self.cropped.update(found["crops"]["region_id"])
             self.dropped.update(found["dropped"]["region_id"])
             for image_id in dict.fromkeys([*found["crops"]["image_id"], *found["dropped"]["image_id"]]):
-                self.crop_shards.setdefault(image_id, []).append(shard)
+                before = self._crop_shards.get(image_id)
+                self._crop_shards[image_id] = f"{before} {shard}" if before else shard
         for stage, table, keys in (("attributes", "profiles", self.profiled), ("check", "verdicts", self.checked)):
             for shard, found in self.stores[stage].index({"pictures": ["picture_key"], table: ["picture_key"]}):
-                keys |= dict.fromkeys(found["pictures"]["picture_key"], shard)
+                keys.set_all(found["pictures"]["picture_key"], shard)
         self.reopened: set[str] = set()
         """Keys of pictures that are finished only as they were before a retry opened them."""
         if old:
@@ -59,6 +61,10 @@ class Finished:
             for key in found["pictures"]["picture_key"]
         }
 
+    def crop_shards(self, image_id: str) -> list[str]:
+        """All shards of `crop` that hold regions of a picture."""
+        return (self._crop_shards.get(image_id) or "").split()
+
     @property
     def anything(self) -> bool:
         """Whether any work has been done."""
@@ -71,16 +77,17 @@ class Finished:
 
     def open_work(self, picture: PlannedPicture) -> TaskPicture | None:
         """What is left to do for a picture, or None."""
-        regions = {region.region.region_id for region in picture.regions if region.rejected is None}
+        regions = [region.region.region_id for region in picture.regions if region.rejected is None]
+        dropped = frozenset(region for region in regions if region in self.dropped)
         key = picture.key
         task = TaskPicture(
             planned=picture,
             prepare=picture.image_id not in self.prepared,
-            crop=frozenset(regions - self.cropped - self.dropped),
-            dropped=frozenset(regions & self.dropped),
+            crop=frozenset(region for region in regions if region not in dropped and region not in self.cropped),
+            dropped=dropped,
             annotate=key not in self.profiled,
             profiled_in=self.profiled.get(key),
-            crop_shards=tuple(self.crop_shards.get(picture.image_id, ())),
+            crop_shards=tuple(self.crop_shards(picture.image_id)),
         )
         return task if task.prepare or task.crop or task.annotate or key not in self.checked else None
 
@@ -88,9 +95,9 @@ class Finished:
         """Whether profiles or verdicts of the picture, as it is now, are still to come."""
         return picture.key not in self.profiled or picture.key not in self.checked
 
-    def cache(self, stage: str, table: str, key: str) -> RowCache:
-        """Rows of a stage's table by key."""
-        return RowCache(self.stores[stage], table, key)
+    def cache(self, stage: str, table: str, key: str, columns: list[str] | None = None) -> RowCache:
+        """Rows of a stage's table by key; of some columns alone, the key among them."""
+        return RowCache(self.stores[stage], table, key, columns)
 
 
 def shards(pictures: Iterator[TaskPicture], size: int) -> Iterator[ShardTask]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
+from typing import cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,56 +15,74 @@ import pyarrow.parquet as pq
 from slvr_data.files import disk_errors
 from slvr_data.manifest import NAME, Manifest, load_manifest
 from slvr_data.schema import Split
-from slvr_data.shards import files_of, read_parquet
+from slvr_data.shards import files_of
+from slvr_data.spilled import IdMap, IdSet
 
 _MEMORY = "splits.parquet"
 _SCHEMA = pa.schema([("image_id", pa.string()), ("split", pa.string())])
+_ROWS = 1 << 14
 
 
 @dataclass
 class History:
     """Splits of all pictures that were ever published, regions that are published, and those given up."""
 
-    splits: dict[str, Split] = field(default_factory=dict)
-    regions: set[str] = field(default_factory=set)
-    given_up: set[str] = field(default_factory=set)
+    splits: IdMap = field(default_factory=IdMap)
+    """By image_id."""
+    regions: IdSet = field(default_factory=IdSet)
+    given_up: IdSet = field(default_factory=IdSet)
     """Regions that the publication lists as rejected, those apart whose licence alone is not kept: their rows
     may be mended or taken out."""
+
+    def split_of(self, image_id: str) -> Split | None:
+        """The split of a picture that was published, None of any other."""
+        return cast("Split | None", self.splits.get(image_id))
 
 
 def history_of(out: Path, work: Path) -> History:
     """Read from the publication, as far as its files are there, and from the memory beside the work."""
     history = History()
     if (work / _MEMORY).exists():
-        memory = read_parquet(work / _MEMORY).to_pydict()
-        history.splits = dict(zip(memory["image_id"], memory["split"], strict=True))
+        for batch in _batches(work / _MEMORY, ["image_id", "split"]):
+            for image_id, split in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                history.splits[image_id] = split
     if (out / NAME).exists():
         _read_publication(out, load_manifest(out), history)
     return history
 
 
+def _batches(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    with pq.ParquetFile(path) as file:
+        yield from file.iter_batches(batch_size=_ROWS, columns=columns)
+
+
 def _read_publication(out: Path, manifest: Manifest, history: History) -> None:
-    for config, columns in (("images", ["image_id"]), ("attributes", ["region_id"])):
+    for config, column in (("images", "image_id"), ("attributes", "region_id")):
         for file in files_of(manifest.files, config):
             if not (out / file.path).exists():  # somebody removed it: publishing again brings it back
                 continue
-            ids = read_parquet(out / file.path, columns)[columns[0]].to_pylist()
-            if config == "images":
-                history.splits |= dict.fromkeys(ids, file.split)
-            else:
-                history.regions.update(ids)
+            for batch in _batches(out / file.path, [column]):
+                ids = batch.column(column).to_pylist()
+                if config == "images":
+                    history.splits.set_all(ids, file.split)
+                else:
+                    history.regions.update(ids)
     for file in files_of(manifest.files, "rejections"):
         if (out / file.path).exists():
-            table = read_parquet(out / file.path, ["kind", "stage", "region_id"])
-            mask = pc.and_(pc.equal(table["kind"], "rejected"), pc.not_equal(table["stage"], "publish"))
-            history.given_up.update(table.filter(mask)["region_id"].to_pylist())
+            for batch in _batches(out / file.path, ["kind", "stage", "region_id"]):
+                mask = pc.and_(pc.equal(batch["kind"], "rejected"), pc.not_equal(batch["stage"], "publish"))
+                history.given_up.update(batch.filter(mask)["region_id"].to_pylist())
 
 
-def remember_splits(work: Path, history: History, splits: dict[str, Split]) -> None:
+def remember_splits(work: Path, history: History, splits: IdMap) -> None:
     """Add the splits of a publication that is about to appear to those of all before it."""
-    whole = history.splits | splits
-    table = pa.table({"image_id": sorted(whole), "split": [whole[i] for i in sorted(whole)]}, schema=_SCHEMA)
+    for image_id, split in splits.items():
+        history.splits[image_id] = split
     temporary = work / f".{_MEMORY}.tmp"
     with disk_errors(f"writing {work / _MEMORY}"):
-        pq.write_table(table, temporary, compression="zstd")
+        with pq.ParquetWriter(temporary, _SCHEMA, compression="zstd") as writer:
+            rows = history.splits.items()
+            while some := list(islice(rows, _ROWS)):
+                image_ids, names = zip(*some, strict=True)
+                writer.write_table(pa.table({"image_id": image_ids, "split": names}, schema=_SCHEMA))
         temporary.replace(work / _MEMORY)

@@ -11,8 +11,10 @@ from pipelines.history import history_of
 from pipelines.plan import check_nothing_lost, load_partitions, save_partitions
 from pipelines.republish import check_finished, config_of
 from pipelines.settings import Settings, load_settings, reconciled, save_settings
+from pipelines.stages.avoid import AVOIDED, COMPARED
 from slvr_data.errors import UsageError
 from slvr_data.files import folder_atomic, write_atomic
+from slvr_data.remote.addresses import address_of
 from slvr_data.requests.ledger import Ledger
 from slvr_data.sources.base import SourceConfig
 
@@ -32,9 +34,10 @@ def merge(parts: list[Path], out: Path, images: list[str]) -> dict[str, int]:
         if plans.keys() != others.keys() or any(not plans[key].equals(others[key]) for key in plans):
             raise UsageError(f"{parts[0]} and {part} have read different rows: build all parts from the same sources")
     with opened(out) as (work, progress):
-        known, count = load_settings(work), settings.parts
+        known, count, avoid = load_settings(work), settings.parts, settings.avoid
         settings.sources = _placed(settings.sources, images)
         settings = reconciled(config_of(settings, out), known, has_work=known is not None)
+        settings.avoid = avoid
         if known is not None:
             settings.publish = known.publish
         before = load_partitions(work / "plan")
@@ -63,6 +66,8 @@ def _common_settings(parts: list[Path]) -> Settings:
         if first is not None and settings.data != first.data:
             changed = sorted(key for key in first.data | settings.data if first.data.get(key) != settings.data.get(key))
             raise UsageError(f"{parts[0]} and {part} were built with different settings: {changed[0]}")
+        if first is not None and (settings.avoid and settings.avoid.index) != (first.avoid and first.avoid.index):
+            raise UsageError(f"{parts[0]} and {part} avoid different pictures: build all parts with the same --avoid")
         first = first or settings
         first.parts = max(first.parts, settings.parts)
     assert first is not None
@@ -77,17 +82,21 @@ def _placed(sources: list[SourceConfig], images: list[str]) -> list[SourceConfig
         names = ", ".join(source.name for source in sources)
         raise UsageError(f"--images {unknown[0]}=...: the parts have no source of that name, only {names}")
     for name, folder in places.items():
-        if not Path(folder).is_dir():
+        if address_of(folder) is None and not Path(folder).is_dir():
             raise UsageError(f"--images {name}={folder}: that is not a folder")
     return [
-        source.model_copy(update={"images": Path(places[source.name]).absolute()}) if source.name in places else source
+        source.model_copy(update={"images": _full(places[source.name])}) if source.name in places else source
         for source in sources
     ]
 
 
+def _full(folder: str) -> Path:
+    return Path(folder) if address_of(folder) else Path(folder).absolute()
+
+
 def _take_over(source: Path, work: Path) -> None:
     """Copy the shards and the replies of a served model that are not there yet, each file whole or not at all."""
-    for stage in STAGES:
+    for stage in (*STAGES, AVOIDED, COMPARED):
         for shard in sorted((source / stage).iterdir() if (source / stage).is_dir() else ()):
             if shard.is_dir() and not shard.name.startswith(".") and not (work / stage / shard.name).exists():
                 with folder_atomic(work / stage / shard.name) as folder:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from pipelines.asking_config import AskingConfig, check_served
 from pipelines.build import Summary, make_plan, opened, publish
 from pipelines.config import BuildConfig
-from pipelines.engines.local import LocalEngine, processors
+from pipelines.engines import Engine, open_engine
 from pipelines.finished import Finished
 from pipelines.history import history_of
+from pipelines.left import Left
 from pipelines.plan import Plan, load_partitions
 from pipelines.progress import Progress
 from pipelines.questions import BEFORE, Questions
@@ -179,12 +180,12 @@ def _ask(run: _Run) -> str:
     """Everything that is open; in words why something still is, or nothing."""
     started, asking, summary = time.time(), run.asking, run.summary
     total = run.manifest.accounts["pictures_published"]
-    count = asking.workers or processors()
     most = 16 if asking.annotator == "served" else 64
-    size = asking.shard_size or max(1, min(most, -(-total // (4 * count))))
-    with LocalEngine(run.config, run.work, count) as engine:
+    left = Left()
+    with open_engine(asking.engine, asking.ray, run.config, run.work, asking.workers, run.progress.say) as engine:
+        size = asking.shard_size or max(1, min(most, -(-total // (4 * engine.workers))))
         serving = _serving(run, engine)
-        note = serving.note if serving else None
+        note = serving.note if serving else engine.note
         with run.progress.phase("asking", "pictures", total, note) as counting:
 
             def done(report: ShardReport) -> None:
@@ -202,13 +203,13 @@ def _ask(run: _Run) -> str:
                 for _ in tasks:  # not taken in any more: their states count all the same
                     pass
             else:
-                for report in engine.map("ask", ((task,) for task in tasks)):
+                for report in engine.map("ask", ((task,) for task in tasks), left.lose):
                     done(report)
     summary.seconds["asking"] = time.time() - started
-    return serving.left.why() if serving is not None else ""
+    return (serving.left if serving is not None else left).why()
 
 
-def _serving(run: _Run, engine: LocalEngine) -> Serving | None:
+def _serving(run: _Run, engine: Engine) -> Serving | None:
     if run.asking.annotator != "served":
         return None
     from pipelines.serving import Serving
@@ -229,7 +230,7 @@ def _still_open(run: _Run, reused: Callable[[], None]) -> Iterator[QueryPicture]
         size_complete = image["width"], image["height"], image["complete"]
         seen = QueryPicture(key, identifier, *size_complete, picture.regions)
         if run.asking.annotator == "served":
-            shards = tuple(run.finished.crop_shards.get(identifier, ()))
+            shards = tuple(run.finished.crop_shards(identifier))
             seen = QueryPicture(key, identifier, *size_complete, picture.regions, run.plan.picture(identifier), shards)
         yield seen
 

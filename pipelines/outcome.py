@@ -55,7 +55,7 @@ class Outcomes:
         key, finished = picture.key, self._finished
         dropped = {
             row["region_id"]: Reason("crop", row["check"], row["reason"], row["evidence"])
-            for shard in finished.crop_shards.get(picture.image_id, [])
+            for shard in finished.crop_shards(picture.image_id)
             for row in self._dropped.rows(shard, picture.image_id)
         }
         if finished.is_open(picture):

@@ -9,25 +9,29 @@ from __future__ import annotations
 
 import hashlib
 import json
+from array import array
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipelines.mapped import in_order, read_mapped
 from slvr_data.errors import UsageError
 from slvr_data.files import disk_errors
 from slvr_data.ids import split_of
 from slvr_data.regions import PlanRow
+from slvr_data.remote.artefacts import note_removed
 from slvr_data.schema import Mask, QuestionAnswer, Region, Rejection, SourceRef, Split
-from slvr_data.shards import read_parquet
 from slvr_data.sources.base import Malformed
+from slvr_data.spilled import IdMap, IdSet
 
 _FAULT = pa.struct([("reason", pa.string()), ("evidence", pa.string())])
 _QA = pa.struct([("question", pa.string()), ("answer", pa.string())])
@@ -125,7 +129,9 @@ def partition_path(folder: Path, source: str, file: str) -> Path:
 def save_partitions(folder: Path, tables: dict[tuple[str, str], pa.Table], again: set[tuple[str, str]]) -> None:
     """Write each (source, file)'s rows in place of what was there; of `again` read without rows, none stay."""
     for source, file in again - tables.keys():
-        partition_path(folder, source, file).unlink(missing_ok=True)
+        path = partition_path(folder, source, file)
+        note_removed(folder.parent, path.relative_to(folder.parent).as_posix())
+        path.unlink(missing_ok=True)
     for (source, file), table in tables.items():
         path = partition_path(folder, source, file)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -139,7 +145,7 @@ def load_partitions(folder: Path) -> dict[tuple[str, str], pa.Table]:
     """All rows that earlier runs have read, by (source, file)."""
     tables = {}
     for path in sorted(folder.glob("*/*.parquet")):
-        table = read_parquet(path)
+        table = read_mapped(path)
         if table.num_rows:
             tables[table["source"][0].as_py(), table["file"][0].as_py()] = table
     return tables
@@ -147,6 +153,7 @@ def load_partitions(folder: Path) -> dict[tuple[str, str], pa.Table]:
 
 REMEMBERED = 20_000
 """Regions of a set that stays in memory from one pass to the next (about 5 KB each)."""
+AT_ONCE = 256  # pictures that are made together
 
 
 class Plan:
@@ -157,28 +164,34 @@ class Plan:
         tables: Iterable[pa.Table],
         seed: int,
         shares: tuple[float, float, float],
-        published: dict[str, Split],
+        published: Mapping[str, Split] | IdMap,
         published_regions: Collection[str],
     ) -> None:
         """`published` holds the split of every picture that was ever published: it never changes."""
-        whole = pa.concat_tables([*tables, PLAN_SCHEMA.empty_table()]).combine_chunks()
+        whole = pa.concat_tables([*tables, PLAN_SCHEMA.empty_table()])
         sound = pc.is_valid(whole["region_id"])
-        self.malformed = _ordered(whole.filter(pc.invert(sound)), ["source", "file", "line"])
-        self._rows = _ordered(whole.filter(sound), ["image_id", "region_id", "source", "file", "line"])
+        self.malformed = _ordered(whole, pc.invert(sound), ["source", "file", "line"])
+        self._rows = _ordered(whole, sound, ["image_id", "region_id", "source", "file", "line"])
         self._seed, self._shares, self._published = seed, shares, published
         self._published_regions = published_regions
         self._kept: list[PlannedPicture] | None = None
         self.image_ids: list[str] = []
-        self._starts: list[int] = []
-        previous = None
-        for index, image_id in enumerate(self._rows["image_id"].to_pylist()):
-            if image_id != previous:
-                self.image_ids.append(image_id)
-                self._starts.append(index)
-                previous = image_id
-        self._starts.append(self._rows.num_rows)
-        pairs = zip(self._rows["image_id"].to_pylist(), self._rows["region_id"].to_pylist(), strict=True)
-        self.region_count = len(set(pairs))
+        self._starts = array("q")
+        self.region_count = 0
+        self._index()
+
+    def _index(self) -> None:
+        """Where each picture begins, and how many regions there are: rows of one lie together."""
+        previous, index = ("", ""), 0
+        for batch in self._rows.select(["image_id", "region_id"]).to_batches(max_chunksize=16 * AT_ONCE):
+            for image_id, region_id in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                if image_id != previous[0]:
+                    self.image_ids.append(image_id)
+                    self._starts.append(index)
+                self.region_count += (image_id, region_id) != previous
+                previous = image_id, region_id
+                index += 1
+        self._starts.append(index)
 
     @property
     def accounts(self) -> dict[str, int]:
@@ -196,15 +209,9 @@ class Plan:
         """Rows and malformed rows of each source."""
         found: dict[str, Counter[str]] = {}
         for kind, table in (("rows", self._rows), ("malformed", self.malformed)):
-            for source, count in Counter(table["source"].to_pylist()).items():
-                found.setdefault(source, Counter())["rows"] += count
-                if kind == "malformed":
-                    found[source]["malformed"] += count
+            for name, count in (pair.values() for pair in table["source"].value_counts().to_pylist()):
+                found.setdefault(name, Counter()).update(dict.fromkeys({"rows", kind}, count))
         return dict(sorted(found.items()))
-
-    def region_ids(self) -> set[str]:
-        """Of every region."""
-        return set(self._rows["region_id"].to_pylist())
 
     def pictures(self) -> Iterator[PlannedPicture]:
         """The pictures in order of their id; those of a small set are made once and kept."""
@@ -218,8 +225,8 @@ class Plan:
     def _made(self, start: int = 0, stop: int | None = None) -> Iterator[PlannedPicture]:
         """The pictures from number `start` up to `stop`."""
         stop = len(self.image_ids) if stop is None else min(stop, len(self.image_ids))
-        for first in range(start, stop, 256):
-            last = min(first + 256, stop)
+        for first in range(start, stop, AT_ONCE):
+            last = min(first + AT_ONCE, stop)
             rows = self._rows.slice(self._starts[first], self._starts[last] - self._starts[first]).to_pylist()
             offset = self._starts[first]
             for index in range(first, last):
@@ -233,7 +240,7 @@ class Plan:
     def _picture(self, rows: list[dict[str, Any]]) -> PlannedPicture:
         image_id = rows[0]["image_id"]
         own = [row["split"] for row in rows if row["split"] in ("validation", "test")]
-        split: Split = self._published.get(image_id) or (
+        split = cast("Split | None", self._published.get(image_id)) or (
             "test" if "test" in own else "validation" if own else split_of(image_id, self._seed, self._shares)
         )
         groups: dict[str, list[dict[str, Any]]] = {}
@@ -269,8 +276,10 @@ class Plan:
                 )
 
 
-def _ordered(table: pa.Table, keys: list[str]) -> pa.Table:
-    return table.take(pc.sort_indices(table, [(key, "ascending") for key in keys]))
+def _ordered(table: pa.Table, chosen: pa.ChunkedArray, keys: list[str]) -> pa.Table:
+    """The chosen rows, by their keys, of which alone all are in memory at once."""
+    by_key = pc.sort_indices(table.select(keys).filter(chosen), [(key, "ascending") for key in keys])
+    return in_order(table, np.flatnonzero(chosen.to_numpy())[by_key.to_numpy()])
 
 
 def _region(rows: list[dict[str, Any]], split: Split, published: Collection[str]) -> PlannedRegion:
@@ -311,7 +320,7 @@ def _conflicts(row: dict[str, Any], split: Split) -> bool:
 
 
 def check_nothing_lost(
-    before: dict[tuple[str, str], pa.Table], after: dict[tuple[str, str], pa.Table], given_up: set[str]
+    before: dict[tuple[str, str], pa.Table], after: dict[tuple[str, str], pa.Table], given_up: Collection[str]
 ) -> None:
     """Refuse a plan that no longer holds a usable region that earlier runs worked on.
 
@@ -320,9 +329,12 @@ def check_nothing_lost(
     Raises:
         UsageError: naming one such region's file and line.
     """
-    fine = given_up | {region for table in after.values() for region in _usable(table) if region}
+    fine = IdSet()
+    for table in after.values():
+        fine.update(region for region in _usable(table) if region)
     for (source, file), table in before.items():
-        lost = [i for i, region in enumerate(_usable(table)) if region and region not in fine]
+        usable = enumerate(_usable(table))
+        lost = [i for i, region in usable if region and region not in fine and region not in given_up]
         if lost:
             line = table["line"][lost[0]].as_py()
             raise UsageError(
@@ -332,7 +344,7 @@ def check_nothing_lost(
             )
 
 
-def _usable(table: pa.Table) -> list[str | None]:
+def _usable(table: pa.Table) -> Iterator[str | None]:
     """The region_id of each row, None for one that has none or cannot be used."""
-    ids: list[str | None] = pc.if_else(pc.is_null(table["rejected"]), table["region_id"], None).to_pylist()
-    return ids
+    for batch in table.select(["rejected", "region_id"]).to_batches(max_chunksize=16 * AT_ONCE):
+        yield from pc.if_else(pc.is_null(batch["rejected"]), batch["region_id"], None).to_pylist()

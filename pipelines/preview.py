@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pyarrow as pa
@@ -13,14 +16,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image
 
-from pipelines.report import named_accounts, rejected_rows
+from pipelines.report import named_accounts
 from slvr_data import geometry, masks
 from slvr_data.errors import UsageError
 from slvr_data.files import write_atomic
 from slvr_data.images import crop, decoded, encode_jpeg
 from slvr_data.manifest import Manifest, load_manifest
 from slvr_data.pages.preview import Malformed, Point, PreviewPicture, PreviewRegion, render_preview
-from slvr_data.reader import rows_of
+from slvr_data.reader import rows_at, rows_of_file, rows_of_pictures
 from slvr_data.schema import AttributeProfile, Mask, Query, Verdict
 from slvr_data.shards import files_of
 
@@ -29,24 +32,29 @@ THUMBNAIL = 512
 MAX_MALFORMED = 500
 
 
-def preview(folder: Path, output: Path | None, most: int, crops: bool) -> Path:
-    """Write the page; its path.
+def preview(
+    folder: Path, output: Path | None, most: int, crops: bool, sample: int | None = None, seed: int = 0
+) -> Path:
+    """Write the page; its path. It shows `most` pictures spread evenly, or `sample` of them drawn at random.
+
+    Nothing else of the set is read than what it shows, and ids to find it.
 
     Raises:
         UsageError: there is no published set, or it ships no pictures.
     """
     manifest = load_manifest(folder)
-    chosen = _spread(_image_rows(folder, manifest), manifest.accounts["pictures_published"], most)
-    images = {row["image_id"]: row for row in chosen}
+    total = sum(file.rows for file in files_of(manifest.files, "images"))
+    places = _spread(total, most) if sample is None else sorted(Random(seed).sample(range(total), min(sample, total)))
+    images = {row["image_id"]: row for row in _image_rows(folder, manifest, places)}
     rejected: dict[str, list[dict[str, Any]]] = {}
     refused: dict[str, list[tuple[str, str]]] = {}
     malformed: list[Malformed] = []
-    for row in rejected_rows(folder):
-        if row["kind"] == "malformed" and len(malformed) < MAX_MALFORMED:
+    for row in _rejection_rows(folder, manifest, images.keys()):
+        if row["kind"] == "malformed":
             malformed.append((row["file"], row["line"], row["reason"], row["evidence"]))
-        elif row["image_id"] in images and row["kind"] == "rejected":
+        elif row["kind"] == "rejected":
             rejected.setdefault(row["image_id"], []).append(row)
-        elif row["image_id"] in images and row["kind"] in ("query", "group"):
+        elif row["kind"] in ("query", "group"):
             question = json.loads(row["record"]).get("question", "all questions")
             refused.setdefault(row["region_id"], []).append((row["reason"], question))
     regions = _attribute_rows(folder, manifest, images.keys())
@@ -62,23 +70,44 @@ def preview(folder: Path, output: Path | None, most: int, crops: bool) -> Path:
     return target
 
 
-def _image_rows(folder: Path, manifest: Manifest) -> Iterator[dict[str, Any]]:
-    for file in files_of(manifest.files, "images"):
-        for batch in pq.ParquetFile(folder / file.path).iter_batches(batch_size=32):
-            for row in batch.to_pylist():
-                yield row | {"split": file.split}
-
-
-def _spread(rows: Iterator[dict[str, Any]], total: int, most: int) -> Iterator[dict[str, Any]]:
-    """At most `most` rows, evenly spread over all."""
+def _spread(total: int, most: int) -> list[int]:
+    """At most `most` of the places below `total`, evenly spread."""
     step = max(1.0, total / most)
-    wanted = 0.0
-    for index, row in enumerate(rows):
-        if index >= wanted:
-            wanted += step
-            if row["image"] is None:
-                raise UsageError("the set ships no pictures: restore them with slvr-data attach")
-            yield row
+    places, wanted = [], 0.0
+    while ceil(wanted) < total:
+        places.append(ceil(wanted))
+        wanted += step
+    return places
+
+
+def _image_rows(folder: Path, manifest: Manifest, places: list[int]) -> Iterator[dict[str, Any]]:
+    """The pictures at these places of the set."""
+    first = 0
+    for file in files_of(manifest.files, "images"):
+        with pq.ParquetFile(folder / file.path) as parquet:
+            for group in range(parquet.num_row_groups):
+                behind = first + parquet.metadata.row_group(group).num_rows
+                here = [place - first for place in places[bisect_left(places, first) : bisect_left(places, behind)]]
+                for row in rows_at(parquet, group, here, parquet.schema_arrow.names):
+                    if row["image"] is None:
+                        raise UsageError("the set ships no pictures: restore them with slvr-data attach")
+                    yield row | {"split": file.split}
+                first = behind
+
+
+def _rejection_rows(folder: Path, manifest: Manifest, images: Collection[str]) -> Iterator[dict[str, Any]]:
+    """Rejections on these pictures, and the first rows of all that never became a region."""
+    wanted, left = pa.array(sorted(images), pa.string()), MAX_MALFORMED
+    for file in files_of(manifest.files, "rejections"):
+        with pq.ParquetFile(folder / file.path) as parquet:
+            for group in range(parquet.num_row_groups):
+                known = parquet.read_row_group(group, columns=["kind", "image_id"])
+                malformed = pc.equal(known["kind"], "malformed")
+                first = pc.indices_nonzero(malformed).to_pylist()[:left]
+                others = pc.and_(pc.invert(malformed), pc.is_in(known["image_id"], wanted))
+                left -= len(first)
+                places = sorted([*first, *pc.indices_nonzero(others).to_pylist()])
+                yield from rows_at(parquet, group, places, parquet.schema_arrow.names)
 
 
 @dataclass(frozen=True)
@@ -89,22 +118,19 @@ class _Asked:
     refused: dict[str, list[tuple[str, str]]]
 
 
-def _queries(folder: Path, manifest: Manifest, images: Any) -> dict[str, list[Query]]:
+def _queries(folder: Path, manifest: Manifest, images: Collection[str]) -> dict[str, list[Query]]:
     found: dict[str, list[Query]] = {}
-    for group in rows_of(folder, manifest, "multiquery", None):
-        if group["image_id"] in images:
-            found.setdefault(group["region_id"], []).extend(Query(**query) for query in group["queries"])
+    for _, group in rows_of_pictures(folder, manifest, "multiquery", images):
+        found.setdefault(group["region_id"], []).extend(Query(**query) for query in group["queries"])
     return found
 
 
-def _attribute_rows(folder: Path, manifest: Manifest, images: Any) -> dict[str, list[dict[str, Any]]]:
-    wanted = pa.array(list(images), pa.string())
+def _attribute_rows(folder: Path, manifest: Manifest, images: Collection[str]) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = {}
     for file in files_of(manifest.files, "attributes"):
         columns = [name for name in pq.read_schema(folder / file.path).names if name != "image"]
-        for batch in pq.ParquetFile(folder / file.path).iter_batches(batch_size=4096, columns=columns):
-            for row in batch.filter(pc.is_in(batch.column("image_id"), wanted)).to_pylist():
-                found.setdefault(row["image_id"], []).append(row)
+        for row in rows_of_file(folder / file.path, images, columns):
+            found.setdefault(row["image_id"], []).append(row)
     return found
 
 

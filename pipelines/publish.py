@@ -18,6 +18,7 @@ from pipelines.config import BuildConfig
 from pipelines.embeddings import Embeddings
 from pipelines.finished import Finished
 from pipelines.history import History, remember_splits
+from pipelines.matches import Matches
 from pipelines.outcome import Kept, Outcome, Outcomes, Reason, with_global
 from pipelines.plan import REMEMBERED, Plan, PlannedPicture, PlannedRegion
 from pipelines.progress import Progress
@@ -27,7 +28,8 @@ from slvr_data.audit.summary import load_summary
 from slvr_data.card import Funnel
 from slvr_data.errors import RunError
 from slvr_data.release import Release, published_name
-from slvr_data.schema import AttributeProfile, Link, Rejection, Split
+from slvr_data.schema import AttributeProfile, Link, Rejection
+from slvr_data.spilled import IdMap
 from slvr_data.text import profile_text
 
 
@@ -42,14 +44,17 @@ class Publisher:
         finished: Finished,
         questions: Questions | None,
         embeddings: Embeddings | None,
+        matches: Matches | None = None,
     ) -> None:
-        """`questions` are what `build-multiquery` has written, `embeddings` those of `embed`; None without."""
+        """`questions` are what `build-multiquery` has written, `embeddings` those of `embed`, `matches` what was found
+        of avoided pictures; None without.
+        """
         self.config, self.plan, self.finished, self.questions = config, plan, finished, questions
-        self.embeddings = embeddings
+        self.embeddings, self.matches = embeddings, matches
         self.funnel = Funnel()
         self._work, self._worker = work, Worker(config, work)
-        self._splits: dict[str, Split] = {}
-        self._missed: set[str] = set()
+        self._splits = IdMap()
+        self._lost: list[str] = []
         self._unfinished = 0
         self._images = finished.cache("crop", "images", "image_id")
         self._crops = finished.cache("crop", "crops", "image_id")
@@ -81,13 +86,15 @@ class Publisher:
             again = seen if small else ((picture, self._outcomes.of(picture)) for picture in self.plan.pictures())
             for picture, outcome in again:
                 placed = replace(picture, split=found.splits.get(picture.image_id, picture.split))
-                self._add(placed, with_global(outcome, found.reasons), release)
+                outcome = with_global(outcome, found.reasons)
+                outcome = self.matches.applied(placed, outcome) if self.matches else outcome
+                self._add(placed, outcome, release, history)
                 counting.advance(1)
         accounts = self._accounts()
         self.funnel.audit = load_summary(self._work)
         self.funnel.rows = {name: dict(rows) for name, rows in self.plan.rows_per_source().items()}
         remember_splits(self._work, history, self._splits)
-        self._notice(history, progress)
+        self._notice(progress)
         release.commit(out, configuration, accounts, self.funnel)
         shutil.rmtree(staging, ignore_errors=True)
         return accounts
@@ -114,6 +121,8 @@ class Publisher:
             accounts["regions_unfinished"] = self._unfinished
         ended = accounts["published"] + accounts["rejected"] + self._unfinished
         balanced = balanced and accounts["regions"] == ended
+        if self.matches is not None:
+            accounts |= self.matches.accounts()
         if self.questions is not None:
             accounts |= self.questions.accounts(self.funnel)
             balanced = balanced and accounts["queries"] == accounts["queries_published"] + accounts["queries_rejected"]
@@ -126,12 +135,12 @@ class Publisher:
             raise RunError(f"the accounts do not balance: {accounts}; nothing was published, please report this")
         return accounts
 
-    def _add(self, picture: PlannedPicture, outcome: Outcome, release: Release) -> None:
+    def _add(self, picture: PlannedPicture, outcome: Outcome, release: Release, history: History) -> None:
         """One picture with everything on it."""
         for region, reason in outcome.gone:
             self._reject(release, _rejection(region, reason))
-            if reason.stage != "publish":
-                self._missed.add(region.region.region_id)
+            if reason.stage != "publish" and region.region.region_id in history.regions:
+                self._lost.append(region.region.region_id)
         self._unfinished += len(outcome.unfinished)
         if not outcome.kept:
             return
@@ -178,18 +187,17 @@ class Publisher:
         for row in found:
             release.add_embedding(picture.split, row)
 
-    def _notice(self, history: History, progress: Progress) -> None:
+    def _notice(self, progress: Progress) -> None:
         """Say it where a region that was published is not any more (its source has been changed), and where one has
         no embedding.
         """
         missing = self.embeddings.notice(self.config.out) if self.embeddings else None
         if missing:
             progress.say(missing)
-        lost = sorted(self._missed & history.regions)
-        if lost:
+        if self._lost:
             progress.say(
-                f"{len(lost)} regions that were published are rejected now: their sources or files have changed "
-                f"(the first: {lost[0]}): see `slvr-data rejections`"
+                f"{len(self._lost)} regions that were published are rejected now: their sources or files have changed "
+                f"(the first: {min(self._lost)}): see `slvr-data rejections`"
             )
 
     def _count(self, picture: PlannedPicture, kept: list[Kept]) -> None:
@@ -226,7 +234,7 @@ class Publisher:
                 "crop": {"bytes": row["data"], "path": f"{row['region_id']}.jpg"},
                 "crop_box": row["box"],
             }
-            for shard in self.finished.crop_shards.get(picture.image_id, [])
+            for shard in self.finished.crop_shards(picture.image_id)
             for row in self._crops.rows(shard, picture.image_id)
             if row["region_id"] in published
         }  # merged parts may overlap: two shards then hold the same crop

@@ -17,6 +17,7 @@ from slvr_data.files import disk_errors
 from slvr_data.queries.generate import LEAST
 from slvr_data.schema import Rejection
 from slvr_data.shards import read_parquet
+from slvr_data.spilled import IdMap
 
 BEFORE = "templates-2"
 """Who wrote the questions of sets that do not remember it."""
@@ -35,19 +36,20 @@ class Questions:
         self.writer = writer or BEFORE
         self.store = StageStore(work, "multiquery")
         self._work = work
-        self.written: dict[str, str] = {}
+        self.written = IdMap()
         """picture key -> shard."""
         names = ("pictures", "groups", "refused")
         for shard, found in self.store.index({name: ["picture_key"] for name in names}):
-            self.written |= dict.fromkeys(found["pictures"]["picture_key"], shard)
+            self.written.set_all(found["pictures"]["picture_key"], shard)
         self.reopened: set[str] = set()
         """Keys of pictures that have only what they had before a retry opened them."""
         if old:
             before: dict[str, str] = {}
             for shard, found in self.store.index({name: ["picture_key"] for name in names}, old=True):
                 before |= dict.fromkeys(found["pictures"]["picture_key"], shard)
-            self.reopened = before.keys() - self.written.keys()
-            self.written = before | self.written
+            self.reopened = {key for key in before if key not in self.written}
+            for key in self.reopened:
+                self.written[key] = before[key]
         self._groups = RowCache(self.store, "groups", "picture_key")
         self._refused = RowCache(self.store, "refused", "picture_key")
         self._verdicts = self._load_verdicts()

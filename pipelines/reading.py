@@ -12,11 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.config import BuildConfig
-from pipelines.engines.local import LocalEngine
+from pipelines.engines import Engine
 from pipelines.plan import PLAN_SCHEMA
 from pipelines.progress import Progress
 from slvr_data.files import write_atomic
 from slvr_data.regions import PictureFile
+from slvr_data.remote.place import place_of
 from slvr_data.sources import open_source
 from slvr_data.sources.base import Malformed, PictureMissingError, SourceConfig, Unit
 from slvr_data.sources.paths import checked_path
@@ -30,7 +31,7 @@ def read_sources(
     sources: list[SourceConfig],
     config: BuildConfig,
     work: Path,
-    engine: LocalEngine,
+    engine: Engine,
     progress: Progress,
     cpu_seconds: dict[str, float],
 ) -> dict[tuple[str, str], pa.Table]:
@@ -82,6 +83,7 @@ class FileMemory:
         self._files: dict[str, list[Any]] = _remembered(path)
         self._saved = time.monotonic()
         self._stamps: dict[tuple[str, str], tuple[str, int, int]] = {}
+        self._listed: dict[Path, dict[str, tuple[int, int]]] = {}
 
     def recall(self, source: SourceConfig, path: str | None, follow_links: bool) -> PictureFile | None:
         """What is known of a picture file, if it is still the same file and may be read."""
@@ -89,10 +91,10 @@ class FileMemory:
             return None
         try:
             full = checked_path(source.images, path, follow_links)
-            info = full.stat()
+            size, changed = self._looked_at(source.images, full)
         except (PictureMissingError, OSError):  # the worker that reads the unit says what is wrong
             return None
-        stamp = (str(full), info.st_size, info.st_mtime_ns)
+        stamp = (str(full), size, changed)
         self._stamps[source.name, path] = stamp
         known = self._files.get(stamp[0])
         if known is None or known[:2] != [stamp[1], stamp[2]]:
@@ -101,6 +103,19 @@ class FileMemory:
         return PictureFile(
             image_id, tuple(size) if size else None, orientation, Malformed(*problem) if problem else None
         )
+
+    def _looked_at(self, root: Path, full: Path) -> tuple[int, int]:
+        """(bytes, what changes with the content) of a file; at an address from one listing of the whole root."""
+        place = place_of(root)
+        if place is None:
+            info = full.stat()
+            return info.st_size, info.st_mtime_ns
+        if root not in self._listed:
+            self._listed[root] = place.stamps()
+        name = full.relative_to(root).as_posix()
+        if name not in self._listed[root]:
+            raise FileNotFoundError(name)
+        return self._listed[root][name]
 
     def learn(self, source: str, files: list[tuple[str | None, PictureFile | None]]) -> None:
         """Remember what workers have found."""

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
@@ -18,6 +17,7 @@ from pipelines.progress import eta_text
 from slvr_data.errors import UsageError
 from slvr_data.lock import holder
 from slvr_data.manifest import NAME, load_manifest
+from slvr_data.remote.addresses import shown
 from slvr_data.schema import SPLITS
 from slvr_data.shards import files_of
 
@@ -41,7 +41,9 @@ def print_summary(summary: Summary, config: BuildConfig) -> None:
     seconds = sum(summary.seconds.values())
     reused = summary.counts["pictures reused"]
     print(f"{seconds:.1f} s, {reused} pictures reused from earlier runs")
-    print(f"look at it:  slvr-data preview {config.out}")
+    if summary.accounts.get("pictures_kept_out") or summary.accounts.get("pictures_avoided_elsewhere"):
+        print(f"kept out:    slvr-data avoided {shown(config.out)}")
+    print(f"look at it:  slvr-data preview {shown(config.out)}")
 
 
 def print_reasons(accounts: dict[str, int], folder: Path, reasons: dict[str, int]) -> None:
@@ -49,7 +51,7 @@ def print_reasons(accounts: dict[str, int], folder: Path, reasons: dict[str, int
     if reasons:
         most = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))[:3]
         print("turned away, most: " + ", ".join(f"{reason} ({count:,})" for reason, count in most))
-        print(f"all of them:  slvr-data rejections {folder}")
+        print(f"all of them:  slvr-data rejections {shown(folder)}")
     if not accounts["published"] and not accounts.get("regions_unfinished"):
         print("warning: nothing was published, every row was turned away", file=sys.stderr)
 
@@ -78,6 +80,8 @@ def named_accounts(accounts: dict[str, int]) -> dict[str, int]:
         "regions_unfinished": "unfinished",
         "published": "regions published",
         "pictures_published": "pictures published",
+        "pictures_kept_out": "pictures kept out (avoided)",
+        "pictures_avoided_elsewhere": "avoided, in other splits",
         "queries": "queries",
         "queries_rejected": "queries rejected",
         "queries_published": "queries published",
@@ -94,16 +98,17 @@ def named_accounts(accounts: dict[str, int]) -> dict[str, int]:
 def stats(folder: Path) -> dict[str, Any]:
     """Counts over a published set."""
     manifest = load_manifest(folder)
-    files = files_of(manifest.files, "attributes")
     labels: Counter[str] = Counter()
     known: Counter[str] = Counter()
     total = 0
-    for file in files:
-        for batch in pq.ParquetFile(folder / file.path).iter_batches(columns=["label", "profile"], batch_size=8192):
-            total += batch.num_rows
-            labels.update(batch.column("label").to_pylist())
+    for file in files_of(manifest.files, "attributes"):
+        with pq.ParquetFile(folder / file.path) as parquet:
+            total += parquet.metadata.num_rows
+            for batch in parquet.iter_batches(columns=["label"], batch_size=1 << 16):
+                for pair in pc.value_counts(batch.column("label")).to_pylist():
+                    labels[pair["values"]] += pair["counts"]
             for field in _PROFILE_FIELDS:
-                known[field] += _known(batch.column("profile"), field)
+                known[field] += _known(parquet, field)
     return {
         "accounts": named_accounts(manifest.accounts),
         "splits": {s: sum(f.rows for f in files_of(manifest.files, "attributes", s)) for s in SPLITS},
@@ -116,11 +121,24 @@ def stats(folder: Path) -> dict[str, Any]:
     } | ({"requests": requests} if (requests := requests_of(folder / ".work", total)) else {})
 
 
-def _known(profile: pa.Array, field: str) -> int:
-    column = profile
-    for part in field.split("."):
-        column = pc.struct_field(column, part)
-    return int(len(column) - column.null_count)
+def _known(parquet: pq.ParquetFile, field: str) -> int:
+    """How many profiles know a field: from the file's statistics, or, of a list, from one of its columns."""
+    metadata = parquet.metadata
+    paths = [metadata.schema.column(number).path for number in range(metadata.num_columns)]
+    columns = [n for n, path in enumerate(paths) if f"{path}.".startswith(f"profile.{field}.")]
+    groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
+    if paths[columns[0]] == f"profile.{field}":  # no list: what is null is counted
+        statistics = [group.column(columns[0]).statistics for group in groups]
+        if all(known is not None and known.has_null_count for known in statistics):
+            return int(metadata.num_rows - sum(known.null_count for known in statistics))
+    least = min(columns, key=lambda n: sum(group.column(n).total_compressed_size for group in groups))
+    found = 0
+    for batch in parquet.iter_batches(columns=[paths[least]], batch_size=1 << 16):
+        column = batch.column("profile")
+        for part in field.split("."):
+            column = pc.struct_field(column, part)
+        found += len(column) - column.null_count
+    return found
 
 
 def requests_of(work: Path, published: int | None = None) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from pipelines.questions import Questions
 from pipelines.store import OLD, StageStore
 from slvr_data.errors import UsageError
 from slvr_data.files import write_atomic
+from slvr_data.remote.artefacts import note_removed
 from slvr_data.requests.config import ServedConfig
 
 _MOST_NAMED = 5
@@ -116,6 +117,7 @@ class Retries:
         for store in self._stores:
             for shard in store.old_shards():
                 store.remove(shard)
+        note_removed(self._work, self._path.name)
         self._path.unlink(missing_ok=True)
 
     def _open(self, number: int, begun: _Begun) -> None:

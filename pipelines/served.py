@@ -8,14 +8,15 @@ so that its queue is never empty and memory stays flat.
 from __future__ import annotations
 
 import asyncio
-import re
-from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from pipelines.engines.local import LocalEngine, worker_died
+from pipelines.engines import Engine
+from pipelines.engines.local import worker_died
+from pipelines.engines.lost import WorkerLostError, parts_of
+from pipelines.left import Left
 from pipelines.tasks import Prepared, ShardReport, ToAsk
 from slvr_data.annotators.base import Unfinished
 from slvr_data.requests.client import Client
@@ -24,10 +25,6 @@ MOST_HELD = 192 << 20
 """Bytes of encoded pictures in memory, about; another shard waits until some are done with."""
 _TICK = 0.05
 """Seconds after which the driver looks again whether the server has room."""
-
-_VARYING = re.compile(r"[\w-]*\d[\w-]*")
-"""A number, or an id: a word with a digit in it."""
-_REASON_CHARACTERS = 80
 
 
 class Task(Protocol):
@@ -52,38 +49,12 @@ class Work:
     """What came of each of the picture's regions: a row, or `Unfinished`."""
 
 
-@dataclass
-class Left:
-    """What was left open, and why."""
-
-    pictures: int = 0
-    reasons: Counter[str] = field(default_factory=Counter)
-    """Why, by how many regions; what differs from region to region (numbers, ids) is left out."""
-    stopped: str = ""
-    """Why no more was asked, where the whole run ended early."""
-
-    examples: dict[str, str] = field(default_factory=dict)
-    """The first of each reason, in full."""
-
-    def note(self, evidence: str) -> None:
-        """Count a region that was left open."""
-        reason = _VARYING.sub("#", evidence)[:_REASON_CHARACTERS]
-        self.reasons[reason] += 1
-        self.examples.setdefault(reason, evidence)
-
-    def why(self) -> str:
-        """What ended the run, or an example of the most frequent reason."""
-        if self.stopped:
-            return self.stopped
-        return self.examples[max(self.reasons, key=lambda reason: self.reasons[reason])] if self.reasons else ""
-
-
 class Driver:
     """Carries shards through `Work`; `left` tells what is open at the end."""
 
     def __init__(
         self,
-        engine: LocalEngine,
+        engine: Engine,
         client: Client,
         work: Work,
         done: Callable[[ShardReport], None],
@@ -135,6 +106,18 @@ class Driver:
         )
 
     async def _shard(self, task: Task) -> None:
+        """Through all three steps; where it ends its workers, its pictures one by one."""
+        try:
+            await self._whole(task)
+        except WorkerLostError as error:
+            parts = parts_of((task,))
+            if not parts:
+                self.left.lose(task, error)
+            for (part,) in parts:
+                self._unasked += 1
+                await self._shard(part)
+
+    async def _whole(self, task: Task) -> None:
         try:
             prepared: Prepared = await self._pooled(self._work.prepare, task)
             self._held += sum(picture.size for picture in prepared.pictures)

@@ -10,9 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipelines.engines.local import LocalEngine
+from pipelines.engines import Engine
+from pipelines.left import Left
 from pipelines.progress import Progress
-from pipelines.served import Driver, Left, Task, Work
+from pipelines.served import Driver, Task, Work
 from pipelines.stages.looks import Looking
 from pipelines.stages.multiquery import QueryTask
 from pipelines.stages.served import asked_profiles, asked_questions
@@ -76,7 +77,7 @@ class Serving:
         served: ServedConfig,
         checks: ModelChecksConfig,
         work: Path,
-        engine: LocalEngine,
+        engine: Engine,
         progress: Progress,
         looked: bool = False,
     ) -> None:

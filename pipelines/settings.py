@@ -8,10 +8,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipelines.avoid_settings import AvoidSettings
 from pipelines.config import BuildConfig, PublishConfig
 from slvr_data.embeddings import EmbeddingModel
 from slvr_data.errors import UsageError
 from slvr_data.files import write_atomic
+from slvr_data.remote.addresses import address_of
 from slvr_data.sources.base import SourceConfig
 
 
@@ -32,6 +34,8 @@ class Settings(BaseModel):
     """Who wrote them (`pipelines.asking_config.AskingConfig.writer`); null where it is not remembered."""
     embeddings: EmbeddingModel | None = None
     """Of which model publications hold embeddings (`slvr-data embed`), if any."""
+    avoid: AvoidSettings | None = None
+    """Which pictures are kept out of train (`--avoid`), if any."""
     parts: int = 1
     """Of how many parts the last run did one (the n of `--shard i/n`)."""
 
@@ -85,7 +89,7 @@ def _absolute(source: SourceConfig) -> SourceConfig:
     return source.model_copy(
         update={
             "annotations": sorted((file.absolute() for file in source.annotations), key=lambda file: file.name),
-            "images": source.images.absolute() if source.images else None,
+            "images": source.images.absolute() if source.images and not address_of(source.images) else source.images,
         }
     )
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from slvr_data.files import folder_atomic, remove_leftovers
+from slvr_data.remote.artefacts import note_removed
 from slvr_data.shards import read_parquet
 
 OLD = "old-"
@@ -65,6 +66,7 @@ class StageStore:
             try:
                 found = {name: self.load(shard, name, columns).to_pydict() for name, columns in tables.items()}
             except (pa.ArrowException, OSError) as error:
+                note_removed(self.folder.parent, f"{self.folder.name}/{shard}")
                 (self.folder / shard).replace(self.folder / f".{shard}.damaged.tmp")
                 print(f"shard {self.folder.name}/{shard} is damaged ({error}): it is made again", file=sys.stderr)
                 continue
@@ -72,6 +74,7 @@ class StageStore:
 
     def remove(self, shard: str) -> None:
         """Make a shard disappear all at once."""
+        note_removed(self.folder.parent, f"{self.folder.name}/{shard}")
         aside = self.folder / f".{shard}.gone.tmp"
         (self.folder / shard).replace(aside)
         shutil.rmtree(aside)
@@ -87,8 +90,12 @@ class RowCache:
     Shards of several runs interleave in that order, so as many stay loaded as `most_bytes` of Arrow data hold.
     """
 
-    def __init__(self, store: StageStore, table: str, key: str, most_bytes: int = 24 << 20) -> None:
+    def __init__(
+        self, store: StageStore, table: str, key: str, columns: list[str] | None = None, most_bytes: int = 24 << 20
+    ) -> None:
+        """`columns` are those that rows have, `key` among them; all without."""
         self._store, self._table, self._key, self._most = store, table, key, most_bytes
+        self._columns = columns
         self._loaded: OrderedDict[str, tuple[int, dict[str, list[dict[str, Any]]]]] = OrderedDict()
         self._held = 0
 
@@ -100,7 +107,7 @@ class RowCache:
         return self._loaded[shard][1].get(key, [])
 
     def _load(self, shard: str) -> None:
-        table = self._store.load(shard, self._table)
+        table = self._store.load(shard, self._table, self._columns)
         grouped: dict[str, list[dict[str, Any]]] = {}
         for row in table.to_pylist():
             grouped.setdefault(row[self._key], []).append(row)

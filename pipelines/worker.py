@@ -14,6 +14,7 @@ from PIL import Image
 from pipelines.config import BuildConfig
 from pipelines.plan import PlannedPicture, plan_table
 from pipelines.stages import Stage, attributes, check, crop, multiquery, served
+from pipelines.stages.avoid import Looked, compare_shard, describe_chunk
 from pipelines.stages.multiquery import QueryTask
 from pipelines.store import StageStore
 from pipelines.tasks import Prepared, ShardReport, ShardTask
@@ -21,6 +22,7 @@ from slvr_data import images
 from slvr_data.annotators.base import Annotator
 from slvr_data.annotators.exact import Exact
 from slvr_data.annotators.measured import Measured
+from slvr_data.avoid.given import Chunk
 from slvr_data.errors import RunError
 from slvr_data.ids import image_id
 from slvr_data.queries.generate import WrittenGroup
@@ -65,7 +67,7 @@ class Worker:
             if tables:
                 StageStore(self.work, stage.name).commit(task.name, tables)
             report.cpu_seconds[stage.name] = time.process_time() - started
-        self._forget()
+        self.forget()
         return report
 
     def prepare(self, task: ShardTask) -> Prepared:
@@ -77,7 +79,7 @@ class Worker:
             StageStore(self.work, "crop").commit(task.name, tables)
         cropped = time.process_time()
         pictures = served.profiles_to_ask(task, self, made["dropped"])
-        self._forget()
+        self.forget()
         seconds = {"crop": cropped - started, "encode": time.process_time() - cropped}
         return Prepared(pictures, made["dropped"], seconds)
 
@@ -96,11 +98,19 @@ class Worker:
                 StageStore(self.work, "attributes").commit(done.name, attributes.profile_tables(profiles, annotated))
             tables = asyncio.run(check.Check().run(done, self, {"dropped": dropped, "profiles": profiles}))
             StageStore(self.work, "check").commit(done.name, tables)
-        self._forget()
+        self.forget()
         report.cpu_seconds["check"] = time.process_time() - started
         return report
 
-    def _forget(self) -> None:
+    def describe_avoided(self, chunk: Chunk) -> Looked:
+        """Describe pictures that are to be kept out of train."""
+        return describe_chunk(chunk, self.work)
+
+    def compare_avoided(self, task: ShardTask, index: str) -> Looked:
+        """Look for them among the pictures of a shard."""
+        return compare_shard(task, index, self)
+
+    def forget(self) -> None:
         """Let go of decoded pictures."""
         self._pixels.clear()
         self._held = 0
@@ -116,7 +126,7 @@ class Worker:
         """As `prepare`, for questions about published regions."""
         started = time.process_time()
         pictures = served.questions_to_ask(task, self)
-        self._forget()
+        self.forget()
         return Prepared(pictures, None, {"encode": time.process_time() - started})
 
     def finish_questions(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,9 +30,14 @@ def disk_errors(doing: str) -> Iterator[None]:
         raise RunError(f"{doing} failed: {error}") from error
 
 
+def _beside(path: Path) -> Path:
+    """A name that no other writer uses, on this machine or on another that shares the disk (process ids repeat)."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+
+
 def write_atomic(path: Path, data: bytes) -> None:
     """Write a file beside `path` and move it there; a reader sees the old file or the new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _beside(path)
     with disk_errors(f"writing {path}"):
         try:
             with temporary.open("wb") as stream:
@@ -47,7 +53,7 @@ def write_atomic(path: Path, data: bytes) -> None:
 @contextmanager
 def folder_atomic(path: Path) -> Iterator[Path]:
     """A new folder that appears at `path` when the block ends well, and not at all when it does not."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _beside(path)
     with disk_errors(f"writing {path}"):
         try:
             temporary.mkdir(parents=True)

@@ -12,6 +12,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from slvr_data.errors import UsageError
+from slvr_data.remote.addresses import shown
+from slvr_data.remote.reading import read_bytes
 from slvr_data.schema import SCHEMA_VERSION
 from slvr_data.shards import DataFile
 
@@ -54,12 +56,25 @@ def load_manifest(folder: Path) -> Manifest:
     """
     path = folder / NAME
     try:
-        tree = json.loads(path.read_bytes())
+        data = read_bytes(path)
     except FileNotFoundError:
         raise UsageError(
-            f"{folder} holds no published set: {NAME} is missing (slvr-data build-attributes makes one)"
+            f"{shown(folder)} holds no published set: {NAME} is missing (slvr-data build-attributes makes one)"
         ) from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error}") from None
+    return read_manifest(data, shown(path))
+
+
+def read_manifest(data: bytes, path: str) -> Manifest:
+    """The manifest in a file's bytes; `path` names the file in errors.
+
+    Raises:
+        UsageError: it is not readable, or of a newer version than this reader.
+    """
+    try:
+        tree = json.loads(data)
+    except ValueError as error:
         raise UsageError(f"{path} cannot be read: {error}") from None
     if not isinstance(tree, dict) or tree.get("format") != FORMAT:
         raise UsageError(f"{path} is not the manifest of an SLV-Set")

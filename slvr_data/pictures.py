@@ -7,11 +7,11 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow.parquet as pq
 from PIL import Image
 
 from slvr_data.images import decoded
 from slvr_data.manifest import load_manifest
+from slvr_data.remote.reading import open_parquet
 from slvr_data.shards import files_of
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ class Pictures:
         self._groups: OrderedDict[tuple[str, int], dict[str, bytes | None]] = OrderedDict()
         groups = []
         for file in files_of(load_manifest(self._folder).files, "images"):
-            metadata = pq.read_metadata(self._folder / file.path)
+            with open_parquet(self._folder / file.path) as parquet:
+                metadata = parquet.metadata
             column = metadata.schema.to_arrow_schema().get_field_index("image_id")
             for group in range(metadata.num_row_groups):
                 statistics = metadata.row_group(group).column(column).statistics
@@ -75,7 +76,7 @@ class Pictures:
     def _group(self, place: tuple[str, int]) -> dict[str, bytes | None]:
         if place not in self._groups:
             path, group = place
-            with pq.ParquetFile(self._folder / path) as file:
+            with open_parquet(self._folder / path) as file:
                 table = file.read_row_group(group, columns=["image_id", "image"])
             pictures = (picture and picture["bytes"] for picture in table["image"].to_pylist())
             self._groups[place] = dict(zip(table["image_id"].to_pylist(), pictures, strict=True))

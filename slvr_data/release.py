@@ -213,6 +213,11 @@ def _sync_folders(out: Path, manifest: Manifest) -> None:
 _OURS = re.compile(r"data/[a-z]+/[a-z]+-\d{5}-[0-9a-f]{12}\.parquet|assets/samples\.jpg")
 
 
+def is_ours(path: str) -> bool:
+    """Whether a path relative to the set's folder is of the form of a publication's own files."""
+    return _OURS.fullmatch(path) is not None
+
+
 def unnamed_files(out: Path, manifest: Manifest) -> list[Path]:
     """Files below `data/` and `assets/` that the manifest does not name."""
     named = {out / file.path for file in manifest.files}

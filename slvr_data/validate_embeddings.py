@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +12,7 @@ import pyarrow.parquet as pq
 from slvr_data.arrow import embedding_schema
 from slvr_data.embeddings import EmbeddingModel, Vector, local_embedding
 from slvr_data.manifest import Manifest
-from slvr_data.reader import rows_of
+from slvr_data.reader import rows_of, rows_of_pictures
 from slvr_data.schema import SPLITS, AttributeProfile
 from slvr_data.shards import files_of
 from slvr_data.validate_rows import Breaches, Seen
@@ -92,13 +93,22 @@ def _check_split(seen: Seen, split: str, model: EmbeddingModel) -> None:
 def _regions(seen: Seen, split: str, model: EmbeddingModel) -> Iterator[tuple[str, str, AttributeProfile | None]]:
     """(region_id, image_id, profile) in order; profiles are read only where embeddings can be made from them."""
     columns = ("region_id", "image_id", *(("profile",) if model.local else ()))
-    for row in rows_of(seen.folder, seen.manifest, "attributes", split, columns):
+    rows: Iterable[dict[str, Any]] = rows_of(seen.folder, seen.manifest, "attributes", split, columns)
+    if seen.chosen is not None:
+        found = rows_of_pictures(seen.folder, seen.manifest, "attributes", seen.chosen, columns, split)
+        rows = (row for _, row in found)
+    for row in rows:
         profile = AttributeProfile.model_validate(row["profile"]) if model.local else None
         yield row["region_id"], row["image_id"], profile
 
 
 def _embeddings(seen: Seen, split: str, model: EmbeddingModel) -> Iterator[tuple[str, dict[str, str], Vector]]:
     """(place, the row without its vector, the vector) in order."""
+    if seen.chosen is not None:
+        for file, row in rows_of_pictures(seen.folder, seen.manifest, "embeddings", seen.chosen, split=split):
+            seen.checked["embeddings"] += 1
+            yield file.path, row, np.array(row.pop("embedding"), np.float16)
+        return
     for file in files_of(seen.manifest.files, "embeddings", split):
         with pq.ParquetFile(seen.folder / file.path) as parquet:
             for batch in parquet.iter_batches(batch_size=512):

@@ -19,12 +19,14 @@ from slvr_data.ids import region_id
 from slvr_data.images import PictureError, decoded, probe
 from slvr_data.manifest import Manifest
 from slvr_data.queries.generate import LEAST, MOST
+from slvr_data.reader import rows_of_file
 from slvr_data.schema import FACETS, SPLITS, AttributeProfile, Query
-from slvr_data.shards import files_of
+from slvr_data.shards import DataFile, files_of
+from slvr_data.spilled import IdMap, IdSet
 from slvr_data.text import profile_text
 
 MAX_BREACHES = 200
-_COUNTED = {
+COUNTED = {
     "images": "pictures",
     "attributes": "regions",
     "multiquery": "groups",
@@ -65,24 +67,36 @@ class Seen:
     """Files whose rows can be read."""
     breaches: Breaches = field(default_factory=Breaches)
     checked: Counter[str] = field(default_factory=Counter)
-    images: dict[str, tuple[str, int, int]] = field(default_factory=dict)
-    """image_id -> (split, width, height)."""
-    regions: dict[str, tuple[str, str]] = field(default_factory=dict)
-    """region_id -> (image_id, split)."""
+    images: IdMap = field(default_factory=IdMap)
+    """image_id -> split, width and height, with a space between."""
+    regions: IdMap = field(default_factory=IdMap)
+    """region_id -> image_id and split, with a space between."""
+    used: IdSet = field(default_factory=IdSet)
+    """Pictures with regions."""
+    chosen: frozenset[str] | None = None
+    """The pictures whose rows are looked at; None for all."""
 
 
 def _rows(seen: Seen, config: str, batch_size: int) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """(place, split, row) of every row of a config."""
+    """(place, split, row) of every row of a config, or of those of the chosen pictures."""
     for split in (*SPLITS, "all"):
         for file in files_of(seen.manifest.files, config, split):
             if file.path in seen.readable:
                 try:
-                    for batch in pq.ParquetFile(seen.folder / file.path).iter_batches(batch_size=batch_size):
-                        for row in batch.to_pylist():
-                            seen.checked[_COUNTED[config]] += 1
-                            yield file.path, split, row
+                    for row in _rows_of_file(seen, file, batch_size):
+                        seen.checked[COUNTED[config]] += 1
+                        yield file.path, split, row
                 except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
                     seen.breaches.add(file.path, f"cannot be read to its end: {error}")
+
+
+def _rows_of_file(seen: Seen, file: DataFile, batch_size: int) -> Iterator[dict[str, Any]]:
+    if seen.chosen is not None:
+        yield from rows_of_file(seen.folder / file.path, seen.chosen)
+        return
+    with pq.ParquetFile(seen.folder / file.path) as parquet:
+        for batch in parquet.iter_batches(batch_size=batch_size):
+            yield from batch.to_pylist()
 
 
 def check_images(seen: Seen) -> None:
@@ -97,7 +111,7 @@ def check_images(seen: Seen) -> None:
         if identifier < previous.get(split, ""):
             breaches.add(where, "is out of order")
         previous[split] = identifier
-        found[identifier] = (split, row["width"], row["height"])
+        found[identifier] = f"{split} {row['width']} {row['height']}"
         if row["image"] is not None:
             with breaches.of(where):
                 _check_picture(row, where, breaches)
@@ -121,30 +135,32 @@ def _check_picture(row: dict[str, Any], where: str, breaches: Breaches) -> None:
 def check_attributes(seen: Seen) -> None:
     """Fills `seen.regions`. Rows of one picture are looked at together."""
     found, images, breaches = seen.regions, seen.images, seen.breaches
-    finished: set[str] = set()
     previous: dict[str, tuple[str, str]] = {}
     group: list[tuple[str, dict[str, Any]]] = []
     for place, split, row in _rows(seen, "attributes", 1024):
         if group and group[0][1]["image_id"] != row["image_id"]:
-            finished.add(group[0][1]["image_id"])
+            seen.used.add(group[0][1]["image_id"])
             _check_links(group, breaches)
             group = []
         where = f"{place}: region {row['region_id']}"
-        if row["image_id"] in finished:
+        if row["image_id"] in seen.used:
             breaches.add(where, "is apart from the other regions of its picture")
         elif (row["image_id"], row["region_id"]) < previous.get(split, ("", "")):
             breaches.add(where, "is out of order")
         previous[split] = row["image_id"], row["region_id"]
         if row["region_id"] in found:
             breaches.add(where, "stands twice")
-        found[row["region_id"]] = (row["image_id"], split)
+        found[row["region_id"]] = f"{row['image_id']} {split}"
         group.append((where, row))
         image = images.get(row["image_id"])
         if image is None:
             breaches.add(where, f"its picture {row['image_id']} is not in images")
         else:
+            own_split, width, height = image.split(" ")
             with breaches.of(where):
-                _check_region(row, where, split, image, breaches)
+                _check_region(row, where, split, (own_split, int(width), int(height)), breaches)
+    if group:
+        seen.used.add(group[0][1]["image_id"])
     _check_links(group, breaches)
 
 
@@ -185,7 +201,7 @@ def _check_links(group: list[tuple[str, dict[str, Any]]], breaches: Breaches) ->
 
 def check_crops(seen: Seen) -> None:
     """Crops are pictures of published regions, one each."""
-    found: set[str] = set()
+    found = IdSet()
     for place, split, row in _rows(seen, "crops", 64):
         where = f"{place}: crop of {row['region_id']}"
         _check_place(seen, where, split, row, found, row["region_id"])
@@ -197,8 +213,7 @@ def check_crops(seen: Seen) -> None:
 
 def check_groups(seen: Seen) -> None:
     """Groups are of published regions, their queries on different facets, with one right choice each."""
-    found: set[str] = set()
-    queries: set[str] = set()
+    found, queries = IdSet(), IdSet()
     total = 0
     for place, split, row in _rows(seen, "multiquery", 512):
         where = f"{place}: group {row['group_id']}"
@@ -207,20 +222,20 @@ def check_groups(seen: Seen) -> None:
         with seen.breaches.of(where):
             _check_queries(seen, where, row["queries"], queries)
     told = seen.manifest.accounts.get("queries_published", 0)
-    if total != told:
+    if total != told and seen.chosen is None:
         seen.breaches.add("multiquery", f"{total} queries are published, the accounts say {told}")
 
 
-def _check_place(seen: Seen, where: str, split: str, row: dict[str, Any], found: set[str], identifier: str) -> None:
+def _check_place(seen: Seen, where: str, split: str, row: dict[str, Any], found: IdSet, identifier: str) -> None:
     """A row that belongs to a region stands once, in the split of its region."""
     if identifier in found:
         seen.breaches.add(where, "stands twice")
     found.add(identifier)
-    if seen.regions.get(row["region_id"]) != (row["image_id"], split):
+    if seen.regions.get(row["region_id"]) != f"{row['image_id']} {split}":
         seen.breaches.add(where, "its region is not published beside it")
 
 
-def _check_queries(seen: Seen, where: str, queries: list[dict[str, Any]], known: set[str]) -> None:
+def _check_queries(seen: Seen, where: str, queries: list[dict[str, Any]], known: IdSet) -> None:
     add = seen.breaches.add
     facets = [query["facet"] for query in queries]
     if not LEAST <= len(queries) <= MOST or len(set(facets)) < len(facets):
@@ -247,7 +262,7 @@ def check_rejections(seen: Seen) -> None:
             seen.breaches.add(f"{place}: {row['file']} line {row['line']}", "is rejected without a reason")
     names = {"malformed": "malformed", "rejected": "rejected"}
     names |= {"query": "queries_rejected", "group": "groups_rejected", "embedding": "embeddings_rejected"}
-    for kind, name in names.items():
+    for kind, name in names.items() if seen.chosen is None else ():
         told = seen.manifest.accounts.get(name, 0)
         if kinds[kind] != told:
             seen.breaches.add("rejections", f"{kinds[kind]} of the kind {kind} are listed, the accounts say {told}")

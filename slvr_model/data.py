@@ -20,6 +20,7 @@ from slvr_data.images import PictureError
 from slvr_data.manifest import Manifest, load_manifest
 from slvr_data.pictures import Pictures
 from slvr_data.reader import rows_of
+from slvr_data.remote.addresses import shown
 from slvr_data.shards import files_of
 from slvr_model.prompts import LETTERS
 
@@ -80,16 +81,29 @@ class Accounts:
         """Records that became samples."""
         return self.seen - self.unusable.total()
 
-    def count(self, record: str, fault: Unusable) -> None:
-        """Note an unusable record.
+    def count(self, record: str, fault: Unusable, records: int = 1) -> None:
+        """Note an unusable record, or several that are unusable together.
 
         Raises:
             RunError: the budget is exceeded.
         """
-        self.unusable[fault.reason] += 1
+        self.unusable[fault.reason] += records
         if len(self.named[fault.reason]) < NAMED:
             self.named[fault.reason].append(f"{record} ({fault.evidence})")
         self.check(FIRST)
+
+    def add(self, other: Accounts) -> None:
+        """Count what another has counted.
+
+        Raises:
+            RunError: the budget is exceeded.
+        """
+        self.seen += other.seen
+        self.unusable.update(other.unusable)
+        for reason, named in other.named.items():
+            self.named[reason] += named[: NAMED - len(self.named[reason])]
+        if other.unusable:
+            self.check(FIRST)
 
     def check(self, least: int = 1) -> None:
         """Hold the budget against what was seen, as if at least `least` records had been.
@@ -139,7 +153,7 @@ class SlvSamples:
         for config, cure in wanted.items():
             if not files_of(self.manifest.files, config, split):
                 raise UsageError(
-                    f"{folder} has no {config} of split {split!r}: {cure} makes them; or give another split"
+                    f"{shown(folder)} has no {config} of split {split!r}: {cure} makes them; or give another split"
                 )
         self.embeddings, self.dimension = embeddings, dimension
         self.accounts = Accounts(budget)

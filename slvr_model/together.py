@@ -9,11 +9,12 @@ from __future__ import annotations
 import multiprocessing
 import signal
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from multiprocessing.context import SpawnProcess
+from multiprocessing.synchronize import Semaphore
 from pathlib import Path
 
 import torch
@@ -69,6 +70,9 @@ def together(processes: int, work: Callable[[Group], object]) -> Iterator[Group]
     Args:
         processes: how many, the caller included.
         work: a function that can be pickled.
+
+    Raises:
+        PartedError: one of the others ends before it begins.
     """
     if processes == 1:
         yield ALONE
@@ -76,13 +80,15 @@ def together(processes: int, work: Callable[[Group], object]) -> Iterator[Group]
     with tempfile.TemporaryDirectory() as folder:
         meeting = Path(folder) / "meeting"
         spawn = multiprocessing.get_context("spawn")
+        here = spawn.Semaphore(0)
         others: list[SpawnProcess] = [
-            spawn.Process(target=_other, args=(work, Group(rank, processes), meeting), daemon=True)
+            spawn.Process(target=_other, args=(work, Group(rank, processes), meeting, here), daemon=True)
             for rank in range(1, processes)
         ]
         for other in others:
             other.start()
         try:
+            _await(others, here)
             _join(Group(0, processes), meeting)
             yield Group(0, processes)
         finally:
@@ -90,6 +96,19 @@ def together(processes: int, work: Callable[[Group], object]) -> Iterator[Group]
             for other in others:
                 other.terminate()
                 other.join()
+
+
+def _await(others: Sequence[SpawnProcess], here: Semaphore) -> None:
+    """Wait until all others have begun: those that wait for one that has ended would wait without end."""
+    missing = len(others)
+    while missing:
+        if here.acquire(timeout=0.1):
+            missing -= 1
+        elif ended := [other.exitcode for other in others if other.exitcode is not None]:
+            raise PartedError(
+                f"a process of this training ended at its start, with code {ended[0]}: what it said stands above. A "
+                'script that starts several needs `if __name__ == "__main__":` before what it does'
+            )
 
 
 def leave() -> None:
@@ -104,8 +123,9 @@ def _join(group: Group, meeting: Path) -> None:
     )
 
 
-def _other(work: Callable[[Group], object], group: Group, meeting: Path) -> None:
+def _other(work: Callable[[Group], object], group: Group, meeting: Path, here: Semaphore) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the first process decides
+    here.release()
     _join(group, meeting)
     with suppress(PartedError):  # whoever ended tells why
         work(group)

@@ -14,7 +14,7 @@ from tests.servers.running import RunningStub, running_stub
 
 MODEL = "stub-vl"
 KEY = "sk-never-to-be-seen-1f9c27"
-SCENES = 64
+SCENES = 40
 
 
 @contextmanager

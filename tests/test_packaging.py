@@ -5,6 +5,7 @@ from __future__ import annotations
 import email
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -64,7 +65,8 @@ def test_metadata(wheel: zipfile.ZipFile) -> None:
     metadata = email.message_from_bytes(wheel.read(f"{info}/METADATA"))
     assert metadata["Name"] == "slvr"
     assert metadata["License-Expression"] == "Apache-2.0"
-    assert set(metadata.get_all("Provides-Extra", [])) == {"train", "track", "serve", "dev"}
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set(metadata.get_all("Provides-Extra", [])) == extras.keys() > {"train", "track", "serve", "ray", "dev"}
     assert f"{info}/licenses/LICENSE" in wheel.namelist()
     core = [line for line in metadata.get_all("Requires-Dist", []) if "extra ==" not in line]
-    assert not [line for line in core if line.split(">")[0] in ("torch", "transformers", "openai")]
+    assert not [line for line in core if line.split(">")[0] in ("torch", "transformers", "openai", "ray")]

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from pipelines.commands import served
-from pipelines.commands.options import Folder
+from pipelines.commands.options import Avoid, Engine, Folder, RayAddress, Scratch, engine_options, refuse_address
 
 _SOURCES = ("coco", "jsonl", "scenes", "scenes:full", "visual-cot", "refcoco", "parquet")
 
@@ -23,8 +23,10 @@ def build_attributes(
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="Folder of the set; made, or extended.")
+        Path | None,
+        typer.Option("--out", metavar="DIR|URL", help="Folder of the set, or s3://bucket/set; made, or extended."),
     ] = None,
+    scratch: Scratch = None,
     annotator: Annotated[
         str | None,
         typer.Option(
@@ -46,12 +48,15 @@ def build_attributes(
         str | None,
         typer.Option(metavar="i/n", help="Do part i of n (0 <= i < n) only; `slvr-data merge` joins the parts."),
     ] = None,
+    engine: Engine = None,
+    ray_address: RayAddress = None,
     seed: Annotated[
         int | None, typer.Option(metavar="N", help="Seed of the splits and of drawn scenes (default 0).")
     ] = None,
     follow_links: Annotated[
         bool | None, typer.Option("--follow-links", help="Read pictures through symbolic links.", show_default=False)
     ] = None,
+    avoid: Avoid = None,
     base_url: served.BaseUrls = None,
     model: served.Model = None,
     model_revision: served.Revision = None,
@@ -75,19 +80,23 @@ def build_attributes(
     from pipelines.asking_config import refuse_unused
     from pipelines.build import build_attributes as build
     from pipelines.config import load_config
+    from pipelines.remote import writing
     from pipelines.report import print_summary
 
     options: dict[str, Any] = {
         "out": out, "annotator": annotator, "limit": limit, "workers": workers, "shard_size": shard_size,
-        "shard": shard, "seed": seed, "follow_links": follow_links,
+        "shard": shard, "seed": seed, "follow_links": follow_links, "avoid": avoid,
     }  # fmt: skip
+    options |= engine_options(engine, ray_address)
     options["sources"] = sources_told(source, images, annotations, config)
     options["served"] = served.served_options(
         base_url, model, model_revision, api_key_env, prompts, box_format, budget_requests, budget_tokens
     )
     settings = load_config(config, options, assignments or [])
     refuse_unused(options["served"], settings.annotator)
-    summary = build(settings, retry_rejected)
+    refuse_address(settings.engine, ray_address)
+    with writing(settings.out, scratch) as folder:
+        summary = build(settings.model_copy(update={"out": folder}), retry_rejected)
     print_summary(summary, settings)
     summary.end()
 
@@ -125,6 +134,8 @@ def build_multiquery(
         int | None,
         typer.Option(metavar="N", min=1, help="Pictures per shard, the unit of work; does not change the data."),
     ] = None,
+    engine: Engine = None,
+    ray_address: RayAddress = None,
     annotator: Annotated[
         str | None, typer.Option(help="Who writes the questions: templates (default) or served.")
     ] = None,
@@ -137,6 +148,7 @@ def build_multiquery(
     budget_requests: served.BudgetRequests = None,
     budget_tokens: served.BudgetTokens = None,
     retry_rejected: served.RetryRejected = None,
+    scratch: Scratch = None,
     rewrite: Annotated[
         bool, typer.Option("--rewrite", help="Write all questions anew where another writer, or other settings, did.")
     ] = False,
@@ -157,14 +169,18 @@ def build_multiquery(
     """
     from pipelines.asking_config import load_asking
     from pipelines.multiquery import build_multiquery as build
+    from pipelines.remote import writing
     from pipelines.report import print_accounts
 
     options: dict[str, Any] = {"annotator": annotator, "workers": workers, "shard_size": shard_size}
+    options |= engine_options(engine, ray_address)
     options["served"] = served.served_options(
         base_url, model, model_revision, api_key_env, prompts, box_format, budget_requests, budget_tokens
     )
     asking = load_asking(options, config, assignments or [])
-    summary = build(folder, asking, retry_rejected, rewrite)
+    refuse_address(asking.engine, ray_address)
+    with writing(folder, scratch) as here:
+        summary = build(here, asking, retry_rejected, rewrite)
     print_accounts(summary.accounts)
     summary.end()
 
@@ -173,14 +189,18 @@ def merge(
     parts: Annotated[
         list[Path], typer.Argument(metavar="PART...", help="Folders of the parts, built with --shard i/n.")
     ],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the whole set.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR|URL", help="Folder of the whole set, or its address.")],
     images: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=DIR", help="Where the pictures of source NAME lie here; may be repeated."),
     ] = None,
+    scratch: Scratch = None,
 ) -> None:
     """Join the parts of a build that independent jobs made with --shard i/n, and publish the whole."""
     from pipelines.merge import merge as run
+    from pipelines.remote import merging
     from pipelines.report import print_accounts
 
-    print_accounts(run(parts, out, images or []))
+    with merging(parts, out, scratch) as (here, folder):
+        accounts = run(here, folder, images or [])
+    print_accounts(accounts)

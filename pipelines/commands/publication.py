@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.commands.options import Folder
+from pipelines.commands.options import Folder, Scratch
 
 
 def publish(
@@ -29,12 +29,17 @@ def publish(
         Path | None,
         typer.Option(metavar="DIR", help="Publish into this new folder, without working files; DIR stays as it is."),
     ] = None,
+    scratch: Scratch = None,
 ) -> None:
     """Publish the set again in another form; the form is remembered."""
+    from pipelines.remote import writing
     from pipelines.report import print_accounts
     from pipelines.republish import republish
 
-    print_accounts(republish(folder, {"pictures": pictures, "embed": embed, "crops": crops, "licenses": licenses}, to))
+    changes = {"pictures": pictures, "embed": embed, "crops": crops, "licenses": licenses}
+    with writing(folder, scratch) as here:
+        accounts = republish(here, changes, to)
+    print_accounts(accounts)
 
 
 def attach(
@@ -46,8 +51,10 @@ def attach(
 ) -> None:
     """Restore the pictures of a set published by reference, each checked byte for byte."""
     from pipelines.attach import attach as run
+    from pipelines.remote import writing
 
-    restored, problems = run(folder, images, follow_links)
+    with writing(folder) as here:
+        restored, problems = run(here, images, follow_links)
     print(f"{restored} pictures restored, {len(problems)} missing or different")
     for path, problem in problems[:20]:
         print(f"  {path}: {problem}", file=sys.stderr)
@@ -57,15 +64,31 @@ def attach(
         sys.exit(1)
 
 
-def validate(folder: Folder) -> None:
+def validate(
+    folder: Folder,
+    sample: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Look at about N regions, drawn at random, and say what was left out."),
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of --sample.")] = 0,
+) -> None:
     """Verify everything a published set says of itself; exit code 1 on any breach."""
+    from pipelines.remote import reading, unnamed
+    from slvr_data.remote.addresses import shown
+    from slvr_data.validate import not_looked_at
     from slvr_data.validate import validate as run
 
-    breaches, checked = run(folder)
+    with reading(folder) as here:
+        breaches, checked = run(here, sample, seed)
+        left = not_looked_at(here, checked) if sample is not None else []
+    breaches += [f"{name}: is not named by the manifest" for name in unnamed(folder)]
     for breach in breaches:
         print(breach, file=sys.stderr)
-    print(f"{folder}: " + ", ".join(f"{count} {what}" for what, count in checked.items()))
-    print("sound" if not breaches else f"{len(breaches)} breaches")
+    print(f"{shown(folder)}: " + ", ".join(f"{count} {what}" for what, count in checked.items()))
+    for what in left:
+        print(f"not looked at: {what}")
+    sound = "sound" if sample is None else "sound, as far as was looked"
+    print(sound if not breaches else f"{len(breaches)} breaches")
     if breaches:
         sys.exit(1)
 
@@ -100,8 +123,10 @@ def convert(
         raise UsageError("give one of --to FORM (from a set) and --from FORM (from a file)")
     if to is not None:
         from pipelines.export import export
+        from pipelines.remote import reading
 
-        account = export(source, to, out, split or "train", images)
+        with reading(source) as here:
+            account = export(here, to, out, split or "train", images)
     else:
         from pipelines.convert import convert as run
 

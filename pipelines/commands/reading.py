@@ -1,14 +1,13 @@
-"""Commands that show a set: `preview`, `audit`, `stats`, `status`, `rejections`."""
+"""Commands that show a set: `preview`, `audit`, `stats`, `status`, `rejections`, `avoided`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from pipelines.commands.options import Folder
+from pipelines.commands.options import Folder, Scratch
 
 
 def preview(
@@ -19,11 +18,17 @@ def preview(
     ] = None,
     pictures: Annotated[int, typer.Option("--pictures", metavar="N", min=1, help="How many pictures to show.")] = 50,
     crops: Annotated[bool, typer.Option("--crops", help="Show the crop of every region too.")] = False,
+    sample: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Show N pictures drawn at random, not spread evenly.")
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of --sample.")] = 0,
 ) -> None:
     """Write one self-contained HTML page: pictures, outlined regions, profiles, verdicts, filters."""
     from pipelines.preview import preview as run
+    from pipelines.remote import reading
 
-    print(run(folder, output, pictures, crops))
+    with reading(folder) as here:
+        print(run(here, output, pictures, crops, sample, seed))
 
 
 def audit(
@@ -42,12 +47,15 @@ def audit(
 ) -> None:
     """Write a page on which a person judges a sample of the set by eye, or read the verdicts back."""
     from pipelines import audit as run
+    from pipelines.remote import reading, writing
 
     run.check_audit(n, seed, output, read or [], as_json)
     if not read:
-        print(run.write_page(folder, 400 if n is None else n, seed or 0, output))
+        with reading(folder) as here:
+            print(run.write_page(here, 400 if n is None else n, seed or 0, output))
         return
-    summary = run.read_back(folder, read)
+    with writing(folder) as here:
+        summary = run.read_back(here, read)
     if as_json:
         print(summary.model_dump_json())
     else:
@@ -69,10 +77,13 @@ def status(
 def _print_report(name: str, folder: Path, as_json: bool) -> None:
     import json
 
-    from pipelines import report
+    from pipelines import remote, report
 
-    gather: Callable[[Path], dict[str, Any]] = getattr(report, name)
-    found = gather(folder)
+    if name == "status":
+        found = remote.status(folder)
+    else:
+        with remote.reading(folder, ("attributes",)) as here:
+            found = report.stats(here)
     if as_json:
         print(json.dumps(found, ensure_ascii=False))
     else:
@@ -85,6 +96,32 @@ def rejections(
     reason: Annotated[str | None, typer.Option(help="Only those with this reason.")] = None,
 ) -> None:
     """List every row and region that was not published, with its file, line and reason."""
+    from pipelines.remote import reading
     from pipelines.report import print_rejections
 
-    print_rejections(folder, as_json, reason)
+    with reading(folder, ("rejections",)) as here:
+        print_rejections(here, as_json, reason)
+
+
+def avoided(
+    folder: Folder,
+    output: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="Where to write the page (default: DIR/.work/avoided.html)."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The list alone, one JSON object per line.")] = False,
+    scratch: Scratch = None,
+) -> None:
+    """List the pictures that --avoid found, and write a page that shows them beside the avoided ones."""
+    import json
+
+    from pipelines import avoided as run
+    from pipelines.remote import writing
+
+    with writing(folder, scratch) as here:
+        if as_json:
+            for line in run.avoided_lines(here):
+                print(json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace").decode())
+        else:
+            run.print_avoided(here)
+            print(run.write_page(here, output))

@@ -19,6 +19,7 @@ from pipelines.config import BuildConfig
 from slvr_data.errors import RunError
 
 if TYPE_CHECKING:
+    from pipelines.engines.lost import OnLost
     from pipelines.worker import Worker
 
 _worker: Worker | None = None
@@ -41,11 +42,11 @@ class LocalEngine:
         if self._pool is not None:
             self._pool.shutdown(wait=error is None, cancel_futures=True)
 
-    def map(self, method: str, inputs: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
+    def map(self, method: str, inputs: Iterable[tuple[Any, ...]], lost: OnLost | None = None) -> Iterator[Any]:
         """`Worker.method(*input)` for each input; only a few inputs per worker are taken ahead.
 
         Raises:
-            RunError: a worker died, or raised it.
+            RunError: a worker died, or raised it; nothing is told to `lost`.
         """
         if self.workers == 1:
             from pipelines.worker import Worker
@@ -65,6 +66,10 @@ class LocalEngine:
             )
         with _interrupts_held():
             return self._pool.submit(_call, method, arguments)
+
+    def note(self) -> str:
+        """See `pipelines.engines.Engine`."""
+        return ""
 
     def _pooled(self, method: str, inputs: Iterator[tuple[Any, ...]]) -> Iterator[Any]:
         running: set[Future[Any]] = set()

@@ -6,6 +6,8 @@ import os
 import stat
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from slvr_data.remote.addresses import address_of
+from slvr_data.remote.reading import read_bytes
 from slvr_data.sources.base import PictureMissingError
 
 MAX_FILE_BYTES = 1 << 28
@@ -62,6 +64,8 @@ def read_below(root: Path, relative: str, follow_links: bool) -> bytes:
         PictureMissingError: the path is refused, nothing is there, or it cannot be read.
     """
     path = checked_path(root, relative, follow_links)
+    if address_of(path) is not None:
+        return _read_there(path, relative)
     try:
         info = path.stat()
         if not stat.S_ISREG(info.st_mode):
@@ -77,3 +81,18 @@ def read_below(root: Path, relative: str, follow_links: bool) -> bytes:
         ) from None
     except OSError as error:
         raise PictureMissingError("picture-unreachable", f"{relative!r} cannot be read: {error.strerror}") from None
+
+
+def _read_there(path: Path, relative: str) -> bytes:
+    """The bytes of a picture below a root at an address; a store that does not answer is an error of the run."""
+    try:
+        data = read_bytes(path)
+    except FileNotFoundError:
+        raise PictureMissingError(
+            "picture-missing", f"{relative!r} is not below the picture root: check --images"
+        ) from None
+    if len(data) > MAX_FILE_BYTES:
+        raise PictureMissingError(
+            "file-too-large", f"{relative!r} has {len(data)} bytes, at most {MAX_FILE_BYTES} are read"
+        )
+    return data

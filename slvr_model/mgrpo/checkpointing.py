@@ -47,6 +47,12 @@ class Kept:
     accounts: Accounts
     processor: Any
 
+    def claim(self) -> None:
+        """Take the run's folder: what ends a run before its first step leaves it free for the corrected command."""
+        if not (self.out / f"{STAGE}.yaml").exists():
+            with disk_errors(f"writing {self.out}"):
+                records.write_records(self.out, self.config, dict(self.facts), stage=STAGE)
+
     def save(
         self, step: int, policy: Any, weights: dict[str, Tensor], optimizer: Mapping[str, Any], state: Mapping[str, Any]
     ) -> Path:
@@ -113,22 +119,22 @@ def restore(folder: Path, policy: Any, config: MgrpoConfig) -> tuple[dict[str, A
     return moments, state
 
 
-def begun_in(out: Path, config: MgrpoConfig, facts: dict[str, Any], resume: bool) -> Path | None:
-    """The checkpoint to go on from; None: begin. Nothing is written.
+def begun_in(out: Path, config: MgrpoConfig, facts: dict[str, Any], resume: bool) -> tuple[dict[str, Any], Path | None]:
+    """The facts of the run, and the checkpoint to go on from; None: begin. Nothing is written.
 
     Raises:
         UsageError: the folder holds a run and `resume` was not asked for, or it is another run.
     """
     if not (out / f"{STAGE}.yaml").exists():
-        return None
+        return facts, None
     if not resume:
         raise UsageError(f"{out} holds a run: --resume goes on with it; or give another out")
-    records.check_same(out, config, facts, STAGE, FREE)
-    whole = records.checkpoints(out)
-    return whole[-1] if whole else None
+    known = records.check_same(out, config, facts, STAGE, FREE)
+    before = next(reversed(records.checkpoints(out)), None)
+    return records.gone_on(known, facts, before, STAGE), before
 
 
-def begin(out: Path, config: MgrpoConfig, facts: dict[str, Any]) -> None:
+def begin(out: Path) -> None:
     """Make the run's folder, or take it back to its last whole checkpoint. One process does, when all have looked."""
     with disk_errors(f"writing {out}"):
         out.mkdir(parents=True, exist_ok=True)
@@ -136,4 +142,4 @@ def begin(out: Path, config: MgrpoConfig, facts: dict[str, Any]) -> None:
             remove_leftovers(out)
             records.tidy(out)
         else:
-            records.write_records(out, config, facts, stage=STAGE)
+            records.forget(out)

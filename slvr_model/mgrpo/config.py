@@ -15,8 +15,8 @@ from slvr_model.mgrpo.settings.losses import LossConfig
 from slvr_model.mgrpo.settings.presets import PRESETS, Preset, with_preset
 from slvr_model.mgrpo.settings.rewards import RewardConfig
 from slvr_model.mgrpo.settings.sampling import GateConfig, SamplingConfig
-from slvr_model.mgrpo.settings.section import Section
 from slvr_model.objectives.config import KINDS, LATENT, ObjectiveConfig
+from slvr_model.section import Section
 from slvr_model.sft.config import LoggingConfig, LoraConfig, ModelConfig, SavingConfig
 
 _PULLS = ("together", "apart", "stability")

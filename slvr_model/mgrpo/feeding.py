@@ -11,6 +11,7 @@ from typing import Any
 
 from slvr_data.errors import UsageError
 from slvr_data.files import sha256_of
+from slvr_data.remote.reading import digest_of
 from slvr_model.data import Accounts, SlvSamples, Unusable
 from slvr_model.mgrpo.config import GroupsConfig, MgrpoConfig
 from slvr_model.mgrpo.groups import GroupFeed, GroupMaker, Groups, Order, Samples, split_off
@@ -34,11 +35,13 @@ class Feeds:
     """Held-out groups of this process, each in its first wording."""
     accounts: tuple[Accounts, ...]
     """Of what was read: questions and pictures, and regions with too few questions; of what is held out as well."""
+    unasked: Accounts
+    """Of held-out groups of this process that cannot be asked."""
 
-    def summary(self) -> str:
-        """How many groups there are, in a line."""
+    def summary(self, unasked: Accounts) -> str:
+        """How many groups there are, in a line; `unasked` is that of all processes."""
         order = self.learning.order
-        left = "".join(f"; {one.report()}" for one in self.accounts if one.unusable)
+        left = "".join(f"; {one.report()}" for one in (*self.accounts, unasked) if one.unusable)
         return f"{len(order.numbers):,} regions to learn, {order.size} per step{left}"
 
 
@@ -78,7 +81,7 @@ def data_facts(config: GroupsConfig) -> dict[str, str]:
     folder = _set_of(config)
     if folder.is_file():
         return {"pairs": sha256_of(folder)}
-    return {"manifest": sha256_of(folder / "manifest.json"), "split": config.split}
+    return {"manifest": digest_of(folder / "manifest.json"), "split": config.split}
 
 
 def open_feeds(
@@ -86,7 +89,6 @@ def open_feeds(
     out: Path,
     rows: SampleRows,
     objective: Objective,
-    accounts: Accounts,
     rank: int = 0,
     ranks: int = 1,
 ) -> Feeds:
@@ -97,7 +99,6 @@ def open_feeds(
         out: the run's folder, in which copies are kept unless `data.cache` is told.
         rows: of the model.
         objective: of the run.
-        accounts: what is unusable while running is counted there.
         rank: this process.
         ranks: all of them.
 
@@ -129,10 +130,11 @@ def open_feeds(
         config.training.seed,
         config.sampling.max_new_tokens,
     )
-    shown = list(_shown(held, which[rank::ranks], evaluated))
+    unasked = Accounts(budget=1.0)  # which is held against what all processes count
+    shown = list(_shown(held, which[rank::ranks], evaluated, unasked))
     opened = [groups] if held is groups else [groups, held]
     told = tuple(one for each in opened for one in (_read(each), each.accounts))
-    return Feeds(GroupFeed(groups, order, maker, accounts, rank, ranks), shown, told)
+    return Feeds(GroupFeed(groups, order, maker, rank, ranks), shown, told, unasked)
 
 
 def _read(groups: Groups) -> Accounts:
@@ -159,11 +161,11 @@ def _samples(config: GroupsConfig, split: str, cache: Path) -> Samples:
     return mapped(SlvSamples(folder, split, budget=config.error_budget), cache)
 
 
-def _shown(groups: Groups, numbers: tuple[int, ...], maker: GroupMaker) -> Iterator[Shown]:
+def _shown(groups: Groups, numbers: tuple[int, ...], maker: GroupMaker, accounts: Accounts) -> Iterator[Shown]:
     """Held-out groups that can be asked."""
     for number in numbers:
-        groups.accounts.seen += 1
+        accounts.seen += 1
         try:
             yield maker.shown(groups[number], 0)
         except Unusable as fault:
-            groups.accounts.count(f"held-out region {groups.regions[number]}", fault)
+            accounts.count(f"held-out region {groups.regions[number]}", fault)

@@ -36,6 +36,9 @@ class Samples(Protocol):
     def __getitem__(self, number: int) -> Sample:
         """One of them; `Unusable` where its picture cannot be read."""
 
+    def several(self, numbers: Sequence[int]) -> list[Sample]:
+        """Some of them; a picture that they share is decoded once."""
+
     def rows(self) -> Iterator[list[dict[str, Any]]]:
         """What is known of them without pictures, in order, in pieces: region_id, image_id, question, choices, ..."""
 
@@ -86,16 +89,15 @@ class Groups:
         Raises:
             Unusable: the picture cannot be read, or the questions are not all of one picture and box.
         """
-        first, *others = (self.samples[at] for at in self.members[number])
-        samples = [first]
-        for other in others:
+        samples = self.samples.several(self.members[number])
+        first = samples[0]
+        for other in samples[1:]:
             if (other.image_id, other.box) != (first.image_id, first.box):
                 raise Unusable(
                     "group-of-several-regions",
                     f"query {first.query_id} is about {list(first.box)} of {first.image_id}, query {other.query_id} "
                     f"about {list(other.box)} of {other.image_id}: validate the set",
                 )
-            samples.append(replace(other, picture=first.picture))
         return Group(first.region_id, first.image_id, tuple(samples))
 
 
@@ -216,7 +218,6 @@ class GroupFeed:
         groups: of the split.
         order: of all processes.
         maker: asks them.
-        accounts: of what was unusable while running.
         rank: this process.
         ranks: all of them.
 
@@ -224,32 +225,38 @@ class GroupFeed:
         UsageError: a step's groups cannot be shared evenly.
     """
 
-    def __init__(
-        self, groups: Groups, order: Order, maker: GroupMaker, accounts: Accounts, rank: int = 0, ranks: int = 1
-    ) -> None:
+    def __init__(self, groups: Groups, order: Order, maker: GroupMaker, rank: int = 0, ranks: int = 1) -> None:
         if order.size % ranks:
             raise UsageError(
                 f"training.regions {order.size} cannot be shared by {ranks} processes: take a multiple of {ranks}"
             )
-        self.groups, self.order, self.maker, self.accounts = groups, order, maker, accounts
+        self.groups, self.order, self.maker = groups, order, maker
         self.rank, self.ranks = rank, ranks
+        self._counted: list[Accounts] = []
 
     def at(self, step: int) -> list[Shown]:
         """This process's groups of a step, counted from 0.
 
         Raises:
-            RunError: the error budget is exceeded, or a whole row of substitutes is unusable.
+            RunError: a whole row of substitutes is unusable.
         """
         return [self._usable(numbers, step) for numbers in self.order.at(step)[self.rank :: self.ranks]]
 
+    def counted(self) -> list[Accounts]:
+        """What was tried and unusable since this was asked last: an account for each group that was given."""
+        found, self._counted = self._counted, []
+        return found
+
     def _usable(self, numbers: Sequence[int], step: int) -> Shown:
+        accounts = Accounts(budget=1.0)  # which is held against what all processes count
+        self._counted.append(accounts)
         for number in numbers:
-            self.accounts.seen += 1
+            accounts.seen += 1
             try:
-                return self.maker.shown(self.groups[number], step, self.accounts)
+                return self.maker.shown(self.groups[number], step, accounts)
             except Unusable as fault:
-                self.accounts.count(f"region {self.groups.regions[number]}", fault)
-        raise RunError(f"{len(numbers)} groups in a row cannot be used: {self.accounts.report()}")
+                accounts.count(f"region {self.groups.regions[number]}", fault)
+        raise RunError(f"{len(numbers)} groups in a row cannot be used: {accounts.report()}")
 
 
 def split_off(groups: Groups, config: GroupsConfig, held_out: int) -> tuple[tuple[int, ...], tuple[int, ...]]:

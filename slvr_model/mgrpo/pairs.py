@@ -7,7 +7,7 @@ and its box. A file is read once; pictures when they are asked for.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,8 +75,22 @@ class PairSamples:
         Raises:
             Unusable: the picture cannot be read.
         """
+        return self.several([number])[0]
+
+    def several(self, numbers: Sequence[int]) -> list[Sample]:
+        """Some of them; a picture that they share is decoded once.
+
+        Raises:
+            Unusable: a picture cannot be read.
+        """
+        pictures: dict[str, Image.Image] = {}
+        return [self._sample(number, pictures) for number in numbers]
+
+    def _sample(self, number: int, pictures: dict[str, Image.Image]) -> Sample:
         asked, region = self._asked[number], self._region(number)
-        picture = self._picture(asked.image)
+        if asked.image not in pictures:
+            pictures[asked.image] = self._picture(asked.image)
+        picture = pictures[asked.image]
         width, height = picture.size
         pixels = [share * side for share, side in zip(asked.box, (width, height, width, height), strict=True)]
         return Sample(
@@ -112,18 +126,22 @@ class PairSamples:
         return region_id(_name(asked.image), [1e4 * share for share in asked.box], None)
 
     def _take(self, first: RawRow, second: RawRow) -> None:
-        """A pair, or the account of what is wrong with it: of one row, or of both together."""
+        """A pair, or the account of what is wrong: with a row, whose partner goes with it, or with both together."""
         self.accounts.seen += 2
         told: list[Told] = []
+        sound: list[RawRow] = []
         for row in (first, second):
             try:
                 told.append(self._told(row))
+                sound.append(row)
             except Unusable as fault:
                 self.accounts.count(f"row {row.line - 1}", fault)
         if len(told) < 2:
+            for row in sound:
+                self.accounts.count(f"row {row.line - 1}", Unusable("partner-unusable", "the other of its pair is"))
             return
         if apart := _difference(told[0], told[1]):
-            self.accounts.count(f"rows {first.line - 1} and {second.line - 1}", apart)
+            self.accounts.count(f"rows {first.line - 1} and {second.line - 1}", apart, 2)
             return
         for row, one in ((first, told[0]), (second, told[1])):
             x1, y1, x2, y2 = one.boxes[0] if one.boxes else WHOLE

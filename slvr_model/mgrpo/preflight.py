@@ -17,7 +17,7 @@ from slvr_model.mgrpo.gate import Drift, check, drift
 from slvr_model.mgrpo.groups import GroupFeed
 from slvr_model.mgrpo.losses import k3
 from slvr_model.mgrpo.play import Played, Player, together
-from slvr_model.mgrpo.scoring import scored
+from slvr_model.mgrpo.scoring import Fed, scored
 from slvr_model.mgrpo.types import Rollouts, Shown
 from slvr_model.mgrpo.update import Update
 
@@ -49,13 +49,20 @@ def preflight(config: MgrpoConfig, player: Player, feed: GroupFeed, update: Upda
             f"example {_example(played)}): set objective to what the start was taught, raise sampling.max_new_tokens "
             "or lower sampling.temperature. Nothing was trained"
         )
-    found = _gathered(update, drift(update.model, _rollouts(played), micro_rows=config.training.micro_rows))
-    check(found, config.gate, torch.bfloat16 if config.training.bf16 else update.model.lm_head.weight.dtype)
+    dtype = torch.bfloat16 if config.training.bf16 else update.model.lm_head.weight.dtype
+    feeds: tuple[Fed, ...] = ("given", "own") if update.fed == "own" else ("given",)  # the reference's, the policy's
+    looks = []
+    for fed in feeds:
+        mine = drift(update.model, _rollouts(played), feed=fed, micro_rows=config.training.micro_rows)
+        looks.append(_gathered(update, mine))
+        check(looks[-1], config.gate, dtype, fed)
+    found = looks[0]
+    again = f"; with latents computed again to {looks[1].largest:.1e}" if looks[1:] else ""
     mixed = numbers["advantage/mixed"]
     return (
         f"preflight: {formed:.0%} of replies well formed, {numbers['reward/right']:.0%} right, {mixed:.0%} of "
         f"questions have replies that differ in reward; scoring repeats the rollouts to {found.largest:.1e} (mean "
-        f"{found.mean:.1e}, ratios {found.lowest:.4f} to {found.highest:.4f})"
+        f"{found.mean:.1e}, ratios {found.lowest:.4f} to {found.highest:.4f}){again}"
         + ("; nothing differs, so there is nothing to learn here: raise sampling.temperature?" if mixed == 0 else "")
     )
 

@@ -8,25 +8,15 @@ import torch
 from torch import nn
 
 from slvr_model.mgrpo.config import LearningConfig
+from slvr_model.sft import rates
 
 
 def optimizer_of(policy: nn.Module, config: LearningConfig) -> torch.optim.AdamW:
-    """AdamW on what has gradients; matrices alone decay; the latents' maps may have a rate of their own."""
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for name, parameter in policy.named_parameters():
-        if parameter.requires_grad:
-            groups.setdefault((".latents." in f".{name}", parameter.dim() > 1), []).append(parameter)
-    latent = config.latent_rate or config.learning_rate
-    made = [
-        {
-            "params": parameters,
-            "largest": latent if maps else config.learning_rate,
-            "lr": latent if maps else config.learning_rate,
-            "weight_decay": config.weight_decay if matrix else 0.0,
-        }
-        for (maps, matrix), parameters in groups.items()
-    ]
-    return torch.optim.AdamW(made, betas=(0.9, 0.95))
+    """The optimiser of stage 1 (`sft.rates`), with the largest rate of each group beside it."""
+    made = rates.optimizer_of(policy, config)
+    for group in made.param_groups:
+        group["largest"] = group["lr"]
+    return made
 
 
 def share_of(step: int, config: LearningConfig) -> float:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs  # type: ignore[import-untyped]
 from accelerate.state import AcceleratorState  # type: ignore[import-untyped]
+from accelerate.utils import gather_object  # type: ignore[import-untyped]
 from transformers.utils import logging as reports
 
 from slvr_data.errors import UsageError
@@ -106,13 +107,13 @@ class _Run:
     def train(self, resume: bool) -> Path:
         """The whole run."""
         final = self.out / FINAL
-        before = checkpointing.begun_in(self.out, self.config, self.facts, resume)
+        self.facts, before = checkpointing.begun_in(self.out, self.config, self.facts, resume)
         if resume and (final / f"{STAGE}.json").exists():
             self._say(f"finished already: {final}")
             return final
         self.accelerator.wait_for_everyone()
         if self.first:
-            checkpointing.begin(self.out, self.config, self.facts)
+            checkpointing.begin(self.out)
         self.accelerator.wait_for_everyone()
         judge = self._judge()
         try:
@@ -160,13 +161,16 @@ class _Run:
         if moments is not None:
             processes.restore_optimizer(optimizer, moments)
         feeds = open_feeds(
-            config, self.out, SampleRows(processor, model.layout), objective, self.accounts,
-            self.rank, self.accelerator.num_processes,
-        )  # fmt: skip
+            config, self.out, SampleRows(processor, model.layout), objective, self.rank, self.accelerator.num_processes
+        )
+        unasked, held = Accounts(config.data.error_budget), 0
+        for one, number in gather_object([(feeds.unasked, len(feeds.held))]):
+            unasked.add(one)
+            held += number
         begun = "" if before is None else f", from {before.name}"
         self._say(
-            f"{feeds.summary()}; {len(feeds.held) * self.accelerator.num_processes} held out; {trained:,} of {every:,} "
-            f"parameters are trained; {config.training.steps:,} steps{begun}"
+            f"{feeds.summary(unasked)}; {held} held out; {trained:,} of {every:,} parameters are trained; "
+            f"{config.training.steps:,} steps{begun}"
         )
         generator = InProcess(model, objective, processor.tokenizer, config.sampling, config.training.seed)
         parts = Parts(

@@ -123,6 +123,7 @@ class Trainer:
         """What is seen to before the first step."""
         with self.parts.course.timed("preflight"), self.processes.whole(), self.accelerator.autocast():
             said = preflight(self.config, self.parts.player, self.parts.feed, self.update)
+        self._count()
         if said:
             self.parts.course.say(said)
         if self.config.evaluation.every:
@@ -130,6 +131,7 @@ class Trainer:
 
     def _told(self, played: Sequence[Played], number: int) -> dict[str, float]:
         """Numbers of all groups of a lot, the same in every process; what is wrong with them is said, or raised."""
+        self._count()
         every = self.update.all([(one.numbers(), one.rewards) for one in played])
         for _, rewards in every:
             self.watch.see(rewards)
@@ -145,6 +147,15 @@ class Trainer:
             )
         return numbers
 
+    def _count(self) -> None:
+        """Account for the groups that all processes have asked for, in the order of the regions.
+
+        Raises:
+            RunError: more than the error budget cannot be used.
+        """
+        for one in self.update.all(self.parts.feed.counted()):
+            self.parts.kept.accounts.add(one)
+
     def _keep_cases(self, number: int, played: Sequence[Played]) -> None:
         every = self.config.cases.every
         if self.parts.cases is None or not every or number % every:
@@ -158,6 +169,8 @@ class Trainer:
 
     def _after(self, numbers: dict[str, float]) -> None:
         """What is due behind a lot: evaluation, a line, a checkpoint."""
+        if self.accelerator.is_main_process:
+            self.parts.kept.claim()
         training, every = self.config.training, self.config.evaluation.every
         before, last = self.step - training.iterations, self.step >= training.steps
         if last or (every and self.step // every > before // every):

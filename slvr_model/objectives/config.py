@@ -6,9 +6,10 @@ import difflib
 from collections.abc import Mapping
 from typing import Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from slvr_data.errors import UsageError
+from slvr_model.section import Section
 
 Kind = Literal["direct", "text", "lvr", "semantic", "slvr", "pause", "multi_encoder"]
 KINDS: tuple[str, ...] = get_args(Kind)
@@ -20,8 +21,8 @@ LATENT = (*VISUAL, "semantic", "multi_encoder")
 """Kinds whose slots are fed with latents."""
 
 
-class _Config(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, use_attribute_docstrings=True)
+class _Config(Section):
+    model_config = ConfigDict(frozen=True)
 
 
 class AlignmentConfig(_Config):

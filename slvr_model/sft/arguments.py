@@ -27,8 +27,8 @@ def on_cpu(config: SftConfig) -> bool:
     return config.training.device == "cpu" or not torch.cuda.is_available()
 
 
-def arguments(config: SftConfig, out: Path, steps: int) -> TrainingArguments:
-    """The arguments of a run of `steps` optimizer steps.
+def arguments(config: SftConfig, out: Path, steps: int, accumulate: int) -> TrainingArguments:
+    """The arguments of a run of `steps` optimizer steps of `accumulate` batches of this process.
 
     Raises:
         UsageError: a package or a launch that the configuration needs is missing.
@@ -42,7 +42,7 @@ def arguments(config: SftConfig, out: Path, steps: int) -> TrainingArguments:
         num_train_epochs=1,
         per_device_train_batch_size=training.rows,
         per_device_eval_batch_size=config.evaluation.rows,
-        gradient_accumulation_steps=training.accumulate,
+        gradient_accumulation_steps=accumulate,
         learning_rate=training.learning_rate,
         lr_scheduler_type={"constant": "constant_with_warmup"}.get(training.schedule, training.schedule),
         warmup_steps=round(training.warmup * steps),

@@ -12,6 +12,7 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from slvr_data.errors import RunError
+from slvr_data.files import disk_errors
 from slvr_model.data import Accounts
 from slvr_model.sft import records
 from slvr_model.sft.config import SftConfig
@@ -97,10 +98,19 @@ class Course(TrainerCallback):
 
 
 class Keeping(TrainerCallback):
-    """Makes checkpoints whole: records beside them, a mark at the end, old ones removed after that."""
+    """Makes checkpoints whole: records beside them, a mark at the end, old ones removed after that.
+
+    The folder itself is taken with the first step: what ends a run before leaves it free for the corrected command.
+    """
 
     def __init__(self, config: SftConfig, out: Path, facts: dict[str, Any], accounts: Accounts) -> None:
         self.config, self.out, self.facts, self.accounts = config, out, facts, accounts
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """A step is done."""
+        if state.is_world_process_zero and not (self.out / records.CONFIG).exists():
+            with disk_errors(f"writing {self.out}"):
+                records.write_records(self.out, self.config, self.facts)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """A checkpoint was written, by all processes."""

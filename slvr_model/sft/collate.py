@@ -35,15 +35,18 @@ class Collator:
     def __call__(self, shown: Sequence[Shown]) -> dict[str, Any]:
         """What a step takes.
 
-        `batch`; `seen`, samples that were tried; `faults`, those that could not be used; `processed`, positions without
-        padding; `emitted`, those of replies, latents included.
+        `batch`; `idle`, whether nothing is learnt from it; `query_ids` of what is; `seen`, samples that were tried;
+        `faults`, those that could not be used; `processed`, positions without padding; `emitted`, those of replies,
+        latents included.
         """
         rows = [one.row for one in shown]
         faults = [fault for one in shown for fault in one.faults]
-        batch = self._batch(rows)
+        batch, learnt = self._batch(rows), [one.query_id for one in shown if not one.idle]
         return {
             "batch": batch,
-            "seen": len(rows) + len(faults),
+            "idle": not learnt,
+            "query_ids": learnt,
+            "seen": len(learnt) + len(faults),
             "faults": faults,
             "processed": int(batch.kept_BL.sum()),
             "emitted": sum(len(block.reply) for row in rows for block in row.blocks),

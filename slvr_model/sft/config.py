@@ -5,16 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from slvr_model.objectives.config import LATENT, ObjectiveConfig
+from slvr_model.section import Section
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", validate_default=True, use_attribute_docstrings=True)
-
-
-class ModelConfig(_Section):
+class ModelConfig(Section):
     """What is trained, and from where it starts."""
 
     start: str = "slvr:tiny"
@@ -39,7 +36,7 @@ class ModelConfig(_Section):
     """Samples from which a public start measures mean and deviation of visual tokens."""
 
 
-class DataConfig(_Section):
+class DataConfig(Section):
     """Which questions are learnt."""
 
     set: Path | None = None
@@ -68,9 +65,11 @@ class DataConfig(_Section):
     """A longer sample is unusable; unless told, the model's limit."""
     workers: int = Field(0, ge=0)
     """Processes that prepare batches, for each that trains."""
+    record: bool = False
+    """Keep which questions each step showed, in the run's folder `samples`, a file for each process."""
 
 
-class LoraConfig(_Section):
+class LoraConfig(Section):
     """Low-rank adapters on the language model (peft); latents are always trained in full."""
 
     rank: int = Field(16, ge=1)
@@ -79,13 +78,13 @@ class LoraConfig(_Section):
     """Adapters are scaled by alpha / rank."""
     dropout: float = Field(0.0, ge=0, lt=1)
     """Before an adapter."""
-    targets: list[str] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+    targets: list[str] = Field(["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"])
     """Names of the layers that get one."""
     vocabulary: bool = True
     """Train the embeddings as well: the latent tokens' own rows are new to a public start."""
 
 
-class TrainingConfig(_Section):
+class TrainingConfig(Section):
     """How long, in which batches, at which rates."""
 
     steps: int | None = Field(None, ge=1)
@@ -133,12 +132,12 @@ class TrainingConfig(_Section):
         return self
 
 
-class LoggingConfig(_Section):
+class LoggingConfig(Section):
     """What is said and kept of the run's course."""
 
     every: int = Field(10, ge=1)
     """Steps between lines."""
-    report: list[Literal["tensorboard", "trackio"]] = []
+    report: list[Literal["tensorboard", "trackio"]] = Field([])
     """Where numbers go besides log.jsonl."""
     project: str = "slvr"
     """Of trackio."""
@@ -146,7 +145,7 @@ class LoggingConfig(_Section):
     """Of the run, for reports; unless told, its folder's."""
 
 
-class EvaluationConfig(_Section):
+class EvaluationConfig(Section):
     """Accuracy on held-out samples: with latents that the model writes, and with their targets in place of them."""
 
     every: int | None = Field(None, ge=1)
@@ -155,11 +154,12 @@ class EvaluationConfig(_Section):
     """Held-out samples; 0: none."""
     rows: int = Field(16, ge=1)
     """Per batch."""
-    new_tokens: int = Field(64, ge=2)
-    """The longest reply."""
+    new_tokens: int | None = Field(None, ge=2)
+    """Positions of a reply besides its latents; unless told, 64, or where right replies are longer, half more than the
+    longest of a batch."""
 
 
-class SavingConfig(_Section):
+class SavingConfig(Section):
     """When the run can be gone on with."""
 
     every: int = Field(500, ge=1)
@@ -168,7 +168,7 @@ class SavingConfig(_Section):
     """Checkpoints that are kept."""
 
 
-class ShardingConfig(_Section):
+class ShardingConfig(Section):
     """How several processes share the model. Start them with torchrun or accelerate launch."""
 
     kind: Literal["none", "fsdp2", "deepspeed"] = "none"
@@ -179,7 +179,7 @@ class ShardingConfig(_Section):
     """Keep what is not in use in the host's memory."""
 
 
-class SftConfig(_Section):
+class SftConfig(Section):
     """Everything that a run is told."""
 
     out: Path | None = None

@@ -22,6 +22,9 @@ from slvr_model.rows import Row
 from slvr_model.sft.config import EvaluationConfig
 from slvr_model.sft.samples import RowMaker
 
+ROOM = 64
+"""Positions of a reply, unless right ones are longer."""
+
 
 class Examiner:
     """Asks a model about held-out samples.
@@ -62,10 +65,12 @@ class Examiner:
         Where replies have an echo, `hidden_accuracy`: of answers that see the model's own latents and the echo alone,
         over the samples that have one.
 
+        `ended`: share of replies, with own latents, that were not cut off.
+
         An answer is right that is the sample's, letter by letter. Unusable samples are left out. Summed up over all
         processes.
         """
-        counts = torch.zeros(5, dtype=torch.float64)
+        counts = torch.zeros(6, dtype=torch.float64)
         learner.eval()
         numbers = range(self.part[0], len(self.samples), self.part[1])
         for start in range(0, len(numbers), self.config.rows):
@@ -75,8 +80,8 @@ class Examiner:
         if self.part[1] > 1:
             counts = counts.to(device)
             torch.distributed.all_reduce(counts)
-        asked, own, teacher, echoed, hidden = (float(value) for value in counts)
-        found = {"accuracy": own / max(asked, 1), "samples": asked}
+        asked, own, teacher, echoed, hidden, ended = (float(value) for value in counts)
+        found = {"accuracy": own / max(asked, 1), "samples": asked, "ended": ended / max(asked, 1)}
         if self.has_targets:
             found |= {"teacher_accuracy": teacher / max(asked, 1), "gap": (teacher - own) / max(asked, 1)}
         if echoed:
@@ -96,11 +101,11 @@ class Examiner:
 
     def _batch(self, learner: Any, rows: list[tuple[Row, Row, str]], device: torch.device) -> torch.Tensor:
         if not rows:
-            return torch.zeros(5, dtype=torch.float64)
+            return torch.zeros(6, dtype=torch.float64)
         asked, whole, wanted = zip(*rows, strict=True)
         batch = self.objective.collate(asked, "left").to(device)
         form = self.objective.form
-        options = form.options() | {"max_new_tokens": form.visual_steps + 6 + self.config.new_tokens}
+        options = form.options() | {"max_new_tokens": form.visual_steps + 6 + self._longest(whole)}
         own = learner.written(batch, None, **options)
         right, hidden = [self._right(own, wanted), 0], [0, 0]
         if self.has_targets or self.has_echo:
@@ -111,7 +116,13 @@ class Examiner:
         if self.has_echo:
             found = learner.hidden(replied, own.latents, self._mark())
             hidden = [len(found), int(found.sum())]
-        return torch.tensor([len(rows), *right, *hidden], dtype=torch.float64)
+        return torch.tensor([len(rows), *right, *hidden, int(own.finished_B.sum())], dtype=torch.float64)
+
+    def _longest(self, whole: Sequence[Row]) -> int:
+        """Positions that replies may take besides their latents: room for those that are right, and somewhat longer."""
+        if self.config.new_tokens is not None:
+            return self.config.new_tokens
+        return max(ROOM, *(3 * len(block.reply) // 2 for row in whole for block in row.blocks))
 
     def _mark(self) -> list[int]:
         """The ids that an echo ends with."""
@@ -131,3 +142,11 @@ class Examiner:
     def _text(self, ids: Sequence[int]) -> str:
         tokenizer = self.maker.rows.processor.tokenizer
         return str(tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
+
+
+def cut_off(ended: float, config: EvaluationConfig) -> str:
+    """What is said where replies were cut off; `ended` is the share of those that were not."""
+    told = f"evaluation: {1 - ended:.0%} of the replies were cut off and count as wrong"
+    if config.new_tokens is None:
+        return f"{told}, though right ones had room enough"
+    return f"{told}: raise evaluation.new_tokens {config.new_tokens} if right ones may be longer"

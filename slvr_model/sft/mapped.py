@@ -9,13 +9,14 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from PIL.Image import Image
 
 from slvr_data.errors import RunError
 from slvr_data.files import disk_errors, folder_atomic
@@ -64,12 +65,22 @@ class MappedSamples:
         return int(self._samples.num_rows)
 
     def __getitem__(self, number: int) -> Sample:
+        return self.several([number])[0]
+
+    def several(self, numbers: Sequence[int]) -> list[Sample]:
+        """Some of them; a picture that they share is decoded once."""
+        pictures: dict[int, Image] = {}
+        return [self._sample(number, pictures) for number in numbers]
+
+    def _sample(self, number: int, pictures: dict[int, Image]) -> Sample:
         row = self._samples.slice(number, 1).to_pylist()[0]
-        data = self._pictures.column("image")[row.pop("picture")].as_py()
+        place = row.pop("picture")
+        if place not in pictures:
+            pictures[place] = decoded(self._pictures.column("image")[place].as_py())
         vector = row.pop("embedding")
         del row["width"], row["height"]
         return Sample(
-            picture=decoded(data),
+            picture=pictures[place],
             box=tuple(row.pop("box")),
             wordings=tuple(row.pop("wordings")),
             choices=tuple(row.pop("choices")),

@@ -3,42 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import count, islice
+from itertools import count
 
 import numpy as np
 
 from slvr_model.efficiency.lengths import Plan
 from slvr_model.efficiency.shared import TOGETHER, SharedPlan
 from slvr_model.sft.config import TrainingConfig
+from slvr_model.sft.dealing import Deal
 from slvr_model.sft.mapped import MappedSamples
-from slvr_model.sft.samples import RowMaker, lengths_of, prefixes_of
-
-Key = tuple[int, int]
-"""(showing, number of the sample)."""
+from slvr_model.sft.samples import Key, RowMaker, lengths_of, prefixes_of
 
 
 class PlannedBatches:
     """The batches of one process, epoch after epoch, as a `DataLoader` takes them (`batch_sampler`).
 
     Args:
-        plan: of all processes.
-        rank: this one.
-        total: batches of the whole training.
+        plan: of all processes, those that began the run.
+        deal: what this one has of it.
     """
 
-    def __init__(self, plan: Plan | SharedPlan, rank: int, total: int) -> None:
-        self.plan, self.rank, self.total = plan, rank, total
+    def __init__(self, plan: Plan | SharedPlan, deal: Deal) -> None:
+        self.plan, self.deal = plan, deal
         self.batch_size, self.drop_last = plan.size, False
 
     def __len__(self) -> int:
-        return self.total
+        return self.deal.total
 
     def __iter__(self) -> Iterator[list[Key]]:
-        return islice(self._all(), self.total)
+        every = enumerate(self._all())
+        at, batch = next(every)
+        idle: list[Key] = [(*batch[0], True)]
+        for turn in self.deal.parts():
+            if turn is None:
+                yield idle
+                continue
+            number, part = turn
+            while at < number:
+                at, batch = next(every)
+            yield list(self.deal.cut(batch, part)) or idle
 
-    def _all(self) -> Iterator[list[Key]]:
+    def _all(self) -> Iterator[list[tuple[int, int]]]:
+        """The batches of all processes, in turn."""
         for epoch in count():
-            for batch in self.plan.epoch(epoch)[self.rank :: self.plan.ranks]:
+            for batch in self.plan.epoch(epoch):
                 yield [(epoch, number) for number in batch]
 
 

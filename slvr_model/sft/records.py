@@ -17,6 +17,7 @@ from slvr_data.files import sha256_of, write_atomic
 from slvr_data.settings import flat
 from slvr_model.data import Accounts
 from slvr_model.sft.settings import as_yaml
+from slvr_model.sft.shown import cut_back
 
 CONFIG, FACTS, LOG, COMPLETE = "sft.yaml", "sft.json", "log.jsonl", "complete.json"
 """Names of the records of stage 1; another stage has its own name in the place of "sft"."""
@@ -32,7 +33,10 @@ PACKAGES = (
     "pillow",
     "pyarrow",
 )
-FREE = ("out", "logging", "saving", "evaluation", "data.set", "data.cache", "data.workers", "training.device")
+FREE = (
+    "out", "logging", "saving", "evaluation", "data.set", "data.cache", "data.workers", "data.record",
+    "training.device",
+)  # fmt: skip
 """Settings that a resumed run may change: they decide no weight."""
 
 
@@ -91,7 +95,7 @@ def prune(out: Path, keep: int) -> None:
 
 
 def tidy(out: Path) -> None:
-    """Remove checkpoints that a killed run left unfinished, and take the log back to the last whole one."""
+    """Remove checkpoints that a killed run left unfinished, and take its records back to the last whole one."""
     whole = checkpoints(out)
     for folder in out.glob("checkpoint-*"):
         if folder not in whole:
@@ -100,27 +104,34 @@ def tidy(out: Path) -> None:
         write_atomic(out / LOG, (whole[-1] / LOG).read_bytes())
     else:
         (out / LOG).unlink(missing_ok=True)
+    cut_back(out, int(whole[-1].name.rsplit("-", 1)[1]) if whole else 0)
+
+
+def forget(out: Path) -> None:
+    """Remove what a run left that ended before its first step."""
+    (out / LOG).unlink(missing_ok=True)
+    cut_back(out, 0)
 
 
 def check_same(
     out: Path, config: BaseModel, facts: dict[str, Any], stage: str = "sft", free: tuple[str, ...] = FREE
-) -> None:
-    """Whether a run in a folder is the one that `config` describes.
+) -> dict[str, Any]:
+    """Whether a run in a folder is the one that `config` describes; its facts, as they were when it began.
 
     Args:
         out: the run's folder.
         config: what is to be gone on with.
-        facts: data, start and processes of now.
+        facts: data and start of now.
         stage: whose records they are.
         free: settings, and sections, that may differ.
 
     Raises:
-        UsageError: a setting that decides weights differs, or data, start or number of processes.
+        UsageError: a setting that decides weights differs, or data or start.
         RunError: the folder's records cannot be read.
     """
     try:
         before = flat(yaml.safe_load((out / f"{stage}.yaml").read_text(encoding="utf-8")))
-        known = json.loads((out / f"{stage}.json").read_bytes())
+        known: dict[str, Any] = json.loads((out / f"{stage}.json").read_bytes())
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise RunError(f"{out} holds no run that could be gone on with: {error}") from None
     now = flat(config.model_dump(mode="json"))
@@ -135,8 +146,26 @@ def check_same(
     for key, what in (*changed, ("reference", "the reference has changed")):
         if known.get(key) != facts.get(key):
             raise UsageError(f"{out} holds another run: {what}; give another out")
-    if known.get("processes") != facts["processes"]:
-        raise UsageError(
-            f"{out} was begun by {known.get('processes')} processes, these are {facts['processes']}: the order of "
-            "samples depends on it; start as many"
-        )
+    return known
+
+
+def gone_on(known: dict[str, Any], facts: dict[str, Any], before: Path | None, stage: str = "sft") -> dict[str, Any]:
+    """The facts of a run that goes on: `processes` stays what it was begun with, since the order of samples is theirs.
+
+    Where others go on, `gone_on` tells from which step on, and how many they are.
+
+    Args:
+        known: facts of the beginning.
+        facts: of now.
+        before: the checkpoint from which it goes on.
+        stage: whose records they are.
+    """
+    told: list[dict[str, int]] = []
+    step = 0
+    if before is not None:
+        told = json.loads((before / f"{stage}.json").read_bytes()).get("gone_on", [])
+        step = int(before.name.rsplit("-", 1)[1])
+    begun, now = known["processes"], facts["processes"]
+    if (told[-1]["processes"] if told else begun) != now:
+        told = [*told, {"from_step": step, "processes": now}]
+    return facts | {"processes": begun} | ({"gone_on": told} if told else {})

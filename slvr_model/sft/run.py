@@ -15,7 +15,8 @@ import torch
 from transformers.utils import logging as reports
 
 from slvr_data.errors import RunError, UsageError
-from slvr_data.files import disk_errors, sha256_of
+from slvr_data.files import disk_errors
+from slvr_data.remote.reading import digest_of
 from slvr_data.shards import files_of
 from slvr_model.data import Accounts, Sample, SlvSamples, Unusable
 from slvr_model.efficiency.lengths import Plan
@@ -31,11 +32,13 @@ from slvr_model.sft.arguments import arguments, world
 from slvr_model.sft.callbacks import Course, Keeping
 from slvr_model.sft.collate import Collator
 from slvr_model.sft.config import SftConfig
+from slvr_model.sft.dealing import Deal
 from slvr_model.sft.examine import Examiner
 from slvr_model.sft.learner import Learner
 from slvr_model.sft.mapped import MappedSamples, mapped
 from slvr_model.sft.order import PlannedBatches, batches_of, plan_of, together_of
 from slvr_model.sft.samples import RowMaker, ShownSamples, StreamedBatches
+from slvr_model.sft.shown import Record
 from slvr_model.sft.start import (
     NEW,
     add_lora,
@@ -83,14 +86,14 @@ def train_sft(config: SftConfig, resume: bool = False) -> Path:
         return out / FINAL
     learning, held = _open_sets(config, data)
     facts = {
-        "data": {"manifest": sha256_of(data / "manifest.json"), "split": config.data.split},
+        "data": {"manifest": digest_of(data / "manifest.json"), "split": config.data.split},
         "start": {"name": config.model.start, "files": records.start_hashes(folder_of(config.model.start))},
         "versions": records.versions(),
         "processes": ranks,
     }
-    before = _prepare_folder(out, config, facts, resume, rank)
+    facts, before = _prepare_folder(out, config, facts, resume, rank)
     run = _Run(config, out, learning, held, facts)
-    trainer = run.trainer()
+    trainer = run.trainer(before)
     _say(rank, run.summary(before))
     try:
         trainer.train(resume_from_checkpoint=None if before is None else str(before))
@@ -131,20 +134,36 @@ def _open_sets(config: SftConfig, folder: Path) -> tuple[SlvSamples, SlvSamples 
     return made, SlvSamples(folder, config.data.held_out, embeddings=needed, dimension=dimension, budget=budget)
 
 
-def _prepare_folder(out: Path, config: SftConfig, facts: dict[str, Any], resume: bool, rank: int) -> Path | None:
-    """Begin the run's folder, or the checkpoint to go on from."""
-    begun = (out / records.CONFIG).exists()
+def _prepare_folder(
+    out: Path, config: SftConfig, facts: dict[str, Any], resume: bool, rank: int
+) -> tuple[dict[str, Any], Path | None]:
+    """Make the run's folder ready: the facts of the run, and the checkpoint to go on from."""
+    begun, before = (out / records.CONFIG).exists(), None
     if begun and not resume:
         raise UsageError(f"{out} holds a run: --resume goes on with it; or give another out")
     if begun:
-        records.check_same(out, config, facts)
-    whole = records.checkpoints(out)
+        known = records.check_same(out, config, facts)
+        before = next(reversed(records.checkpoints(out)), None)
+        if config.sharding.kind == "deepspeed":
+            _check_parts(known, facts)
+        facts = records.gone_on(known, facts, before)
     if rank == 0:
         with disk_errors(f"writing {out}"):
             out.mkdir(parents=True, exist_ok=True)
             if begun:
                 records.tidy(out)
-    return whole[-1] if whole else None
+            else:
+                records.forget(out)
+    return facts, before
+
+
+def _check_parts(known: dict[str, Any], facts: dict[str, Any]) -> None:
+    """DeepSpeed keeps a part of the optimiser for each process."""
+    if known["processes"] != facts["processes"]:
+        raise UsageError(
+            f"sharding.kind deepspeed goes on with as many processes as it was begun with: {known['processes']}, not "
+            f"{facts['processes']}; other numbers go with fsdp2 and none"
+        )
 
 
 class _Run:
@@ -155,6 +174,7 @@ class _Run:
     ) -> None:
         self.config, self.out, self.facts = config, out, facts
         self.rank, self.ranks = world()
+        self.begun: int = facts["processes"]
         self.model, self.processor = open_start(config.model, _dimension(learning), config.training.seed)
         objective = open_objective(config.objective, self.model, self.processor.tokenizer)
         freeze(self.model, config.model)
@@ -176,10 +196,8 @@ class _Run:
         self.order: PlannedBatches | None = None
         if config.data.access == "streamed":
             self.held: Any = list(islice(held, want)) if held is not None else []
-            self.batches = (config.training.steps or 0) * config.training.accumulate
-            self.dataset: Any = StreamedBatches(
-                learning, self.maker, config.training.rows, self.batches, self.rank, self.ranks
-            )
+            self.deal = self._deal((config.training.steps or 0) * config.training.accumulate)
+            self.dataset: Any = StreamedBatches(learning, self.maker, config.training.rows, self.deal)
             self.first: Any = islice(learning, config.model.statistics)
             return
         samples = mapped(learning, cache)
@@ -192,29 +210,24 @@ class _Run:
             self.held = _Part(samples, last)
         if not numbers:
             raise UsageError(f"{learning.folder} has no sample of split {learning.split!r} to learn")
-        plan = plan_of(config.training, samples, numbers, self.maker, self.ranks)
-        self.batches = _batches(config, plan)
-        self.order = PlannedBatches(plan, self.rank, self.batches)
+        plan = plan_of(config.training, samples, numbers, self.maker, self.begun)
+        self.deal = self._deal(_batches(config, plan))
+        self.order = PlannedBatches(plan, self.deal)
         self.dataset = ShownSamples(samples, numbers, self.maker)
         self.first = (samples[number] for number in numbers[: config.model.statistics])
 
-    @property
-    def steps(self) -> int:
-        """Of the optimiser."""
-        return math.ceil(self.batches / self.config.training.accumulate)
+    def _deal(self, batches: int) -> Deal:
+        return Deal(batches, self.config.training.accumulate, self.begun, self.rank, self.ranks)
 
-    def trainer(self) -> SftTrainer:
-        """The trainer, before its first step."""
+    def trainer(self, before: Path | None) -> SftTrainer:
+        """The trainer, before its first step, or behind the last that was kept."""
         config = self.config
-        args = arguments(config, self.out, self.steps)
-        before = records.checkpoints(self.out)
-        if before:
-            records.restore_accounts(before[-1], self.accounts)
+        args = arguments(config, self.out, self.deal.steps, self.deal.each)
+        if before is not None:
+            records.restore_accounts(before, self.accounts)
         elif is_public(config.model.start) or config.model.start in NEW:
             self.model.to(args.device)  # type: ignore[arg-type]
             measure(self.model, _rows(self.first, self.maker))
-        if self.rank == 0 and not before:
-            records.write_records(self.out, config, self.facts)
         shared = config.sharding.kind != "none"  # all processes must take every step of decoding together
         part = (0, 1) if shared else (self.rank, self.ranks)
         examiner = Examiner(self.held, self.maker, config.evaluation, part) if len(self.held) else None
@@ -225,10 +238,12 @@ class _Run:
             config,
             dataset=self.dataset,
             order=self.order,
+            deal=self.deal,
             collate=Collator(self.learner.objective, packed, behind, together_of(config.training)),
             examiner=examiner,
             accounts=self.accounts,
             processor=self.processor,
+            record=Record(self.out, self.rank) if config.data.record else None,
             callbacks=[self.course, Keeping(config, self.out, self.facts, self.accounts)],
         )
 
@@ -237,10 +252,9 @@ class _Run:
         trained, every = sizes(self.learner)
         samples = "a stream" if self.order is None else f"{len(self.dataset):,} samples"
         begun = "" if before is None else f", from {before.name}"
-        training = self.config.training
         return (
-            f"{samples}, {len(self.held)} held out; {trained:,} of {every:,} parameters are trained; {self.steps:,} "
-            f"steps of {training.rows} x {training.accumulate} x {self.ranks} samples{begun}"
+            f"{samples}, {len(self.held)} held out; {trained:,} of {every:,} parameters are trained; "
+            f"{self.deal.steps:,} steps of {self.deal.told(self.config.training.rows)}{begun}"
         )
 
     def finish(self, trainer: SftTrainer) -> Path:
@@ -300,7 +314,7 @@ def _without_last(samples: MappedSamples, numbers: list[int], want: int) -> tupl
 
 
 def _batches(config: SftConfig, plan: Plan | SharedPlan) -> int:
-    """Batches of one process in the whole training."""
+    """Batches of the whole training, of each process that began it."""
     training = config.training
     if training.steps is not None:
         return training.steps * training.accumulate

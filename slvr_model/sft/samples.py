@@ -21,9 +21,12 @@ from slvr_model.prompts import LETTERS, question_text
 from slvr_model.rows import Row
 from slvr_model.sample_rows import SampleRows
 from slvr_model.sft.config import DataConfig
+from slvr_model.sft.dealing import Deal
 from slvr_model.sft.mapped import MappedSamples
 from slvr_model.tokens import spelled
 
+Key = tuple[int, int] | tuple[int, int, bool]
+"""(showing, number of the sample); and whether it is shown for nothing but to keep step with other processes."""
 SUBSTITUTES = 20
 """Samples that are tried in place of one that is unusable."""
 
@@ -35,6 +38,9 @@ class Shown:
     row: Row
     faults: tuple[tuple[str, str, str], ...] = ()
     """(record, reason, evidence) of each."""
+    query_id: str = ""
+    idle: bool = False
+    """Nothing is learnt from it: its process keeps step with the others."""
 
 
 class RowMaker:
@@ -76,7 +82,7 @@ class RowMaker:
 
 
 class ShownSamples(Dataset[Shown]):
-    """Rows by (showing, number of the sample)."""
+    """Rows by (showing, number of the sample); a third entry that is true makes the row idle."""
 
     def __init__(self, samples: MappedSamples, numbers: Sequence[int], maker: RowMaker) -> None:
         self.samples, self.numbers, self.maker = samples, list(numbers), maker
@@ -84,53 +90,74 @@ class ShownSamples(Dataset[Shown]):
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def __getitem__(self, key: tuple[int, int]) -> Shown:
+    def __getitem__(self, key: Key) -> Shown:
         """The row of a sample; of the next usable one where it is unusable."""
-        showing, number = key
+        showing, number, *idle = key
         faults: list[tuple[str, str, str]] = []
         for offset in range(SUBSTITUTES):
             sample = self.samples[self.numbers[(number + offset) % len(self.numbers)]]
             try:
-                return Shown(self.maker.row(sample, showing), tuple(faults))
+                row = self.maker.row(sample, showing)
             except Unusable as fault:
                 faults.append(_named(sample, fault))
+                continue
+            return Shown(row, idle=True) if any(idle) else Shown(row, tuple(faults), sample.query_id)
         raise RunError(_too_many(faults))
 
 
 class StreamedBatches(IterableDataset[list[Shown]]):
     """Batches of one process from a set in its order, shuffled through a buffer; pass after pass, without end.
 
-    Processes take batches in turn, and each reads the whole stream.
+    Samples are dealt out in turn to the processes that began the run; a batch is full when one of them has as many
+    usable ones as it takes. Each process reads the whole stream.
+
+    Args:
+        samples: of a split.
+        maker: of rows.
+        size: samples of a batch.
+        deal: what this process has of the batches.
     """
 
-    def __init__(
-        self, samples: SlvSamples, maker: RowMaker, size: int, batches: int, rank: int = 0, ranks: int = 1
-    ) -> None:
-        self.samples, self.maker, self.size, self.batches = samples, maker, size, batches
-        self.rank, self.ranks = rank, ranks
+    def __init__(self, samples: SlvSamples, maker: RowMaker, size: int, deal: Deal) -> None:
+        self.samples, self.maker, self.size, self.deal = samples, maker, size, deal
 
     def __len__(self) -> int:
-        return self.batches
+        return self.deal.total
 
     def __iter__(self) -> Iterator[list[Shown]]:
-        held: list[Shown] = []
-        faults: list[tuple[str, str, str]] = []
-        given = 0
+        filled, ready = self._filled(), dict[int, list[Shown]]()
+        idle: list[Shown] = []
+        for turn in self.deal.parts():
+            if turn is None:
+                idle = idle or [Shown(next(filled)[1][0].row, idle=True)]
+                yield idle
+                continue
+            number, part = turn
+            ready = {later: batch for later, batch in ready.items() if later >= number}
+            while number not in ready:
+                ready.update([next(filled)])
+            idle = idle or [Shown(ready[number][0].row, idle=True)]
+            yield list(self.deal.cut(ready[number], part)) or idle
+
+    def _filled(self) -> Iterator[tuple[int, list[Shown]]]:
+        """Batches with their numbers, as they fill up: of all processes of the beginning whose batches are shown."""
+        made = dict.fromkeys(self.deal.columns, 0)
+        held: dict[int, list[Shown]] = {column: [] for column in made}
+        faults: dict[int, list[tuple[str, str, str]]] = {column: [] for column in made}
         for place, (showing, sample) in enumerate(self._shuffled()):
-            if place % self.ranks != self.rank:
+            if (column := place % self.deal.begun) not in made:
                 continue
             try:
-                held.append(Shown(self.maker.row(sample, showing), tuple(faults)))
-                faults = []
+                row = self.maker.row(sample, showing)
+                held[column].append(Shown(row, tuple(faults[column]), sample.query_id))
+                faults[column] = []
             except Unusable as fault:
-                faults.append(_named(sample, fault))
-            if len(faults) > SUBSTITUTES:
-                raise RunError(_too_many(faults))
-            if len(held) == self.size:
-                yield held
-                held, given = [], given + 1
-            if given == self.batches:
-                return
+                faults[column].append(_named(sample, fault))
+            if len(faults[column]) > SUBSTITUTES:
+                raise RunError(_too_many(faults[column]))
+            if len(held[column]) == self.size:
+                yield made[column] * self.deal.begun + column, held[column]
+                held[column], made[column] = [], made[column] + 1
 
     def _shuffled(self) -> Iterator[tuple[int, Sample]]:
         """(showing, sample), each drawn from a buffer that the stream refills."""

@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from slvr_data.errors import UsageError
+from slvr_data.remote.addresses import rooted
 from slvr_data.settings import first_fault, read_tree, split_assignment
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -99,7 +100,7 @@ def _rooted(tree: dict[str, Any], base: Path) -> None:
     data, judge = tree.get("data"), tree.get("judge")
     for held, key in ((tree, "out"), (data, "set"), (data, "cache"), (data, "pictures"), (judge, "scratch")):
         if isinstance(held, dict) and isinstance(held.get(key), str):
-            held[key] = str(base / held[key])
+            held[key] = rooted(base, held[key])
 
 
 def _assign(tree: dict[str, Any], assignment: str) -> None:

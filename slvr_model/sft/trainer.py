@@ -7,6 +7,7 @@ numbers (packed rows, last batches) do not matter.
 from __future__ import annotations
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,10 +27,15 @@ from slvr_model.memory import SIGNS
 from slvr_model.modeling import SlvrModel
 from slvr_model.objectives.kept import keep
 from slvr_model.sft.config import SftConfig
-from slvr_model.sft.examine import Examiner
+from slvr_model.sft.dealing import Deal
+from slvr_model.sft.examine import Examiner, cut_off
 from slvr_model.sft.learner import Learner
+from slvr_model.sft.rates import optimizer_of
+from slvr_model.sft.shown import Record
 from slvr_model.sft.start import plain_state
 
+Fault = tuple[str, str, str]
+"""(record, reason, evidence) of a sample that could not be used."""
 EXTRA = "trained.safetensors"
 """What a checkpoint holds besides an SLVR checkpoint: heads of the objective, and adapters before they are merged."""
 CURE = (
@@ -47,10 +53,12 @@ class SftTrainer(Trainer):
         config: the whole configuration.
         dataset: rows, map-style with `order`, or a stream of batches.
         order: the batch sampler of this process; None for a stream.
+        deal: what this process has of the batches.
         collate: shown rows -> inputs.
         examiner: evaluates; None: nothing is held out.
-        accounts: of unusable samples.
+        accounts: of unusable samples, those of all processes.
         processor: saved with the model.
+        record: keeps which samples this process shows.
         callbacks: as the public one's.
     """
 
@@ -62,18 +70,21 @@ class SftTrainer(Trainer):
         *,
         dataset: Any,
         order: Any,
+        deal: Deal,
         collate: Any,
         examiner: Examiner | None,
         accounts: Accounts,
         processor: Any,
+        record: Record | None = None,
         callbacks: Sequence[Any] = (),
     ) -> None:
         self.config, self.order, self.examiner = config, order, examiner
+        self.deal, self.record = deal, record
         self.accounts, self.processor = accounts, processor
         self.loss_is_scaled_for_ga = True
         self._parts: dict[str, Tensor] = {}
         self._counts: Counter[str] = Counter()
-        self._at = (-1, 0)
+        self._at, self._warned = (-1, 0), False
         held = None if examiner is None else examiner.samples
         super().__init__(
             model=learner, args=args, data_collator=collate, train_dataset=dataset, eval_dataset=held,
@@ -101,40 +112,44 @@ class SftTrainer(Trainer):
         return DataLoader(dataset, batch_sampler=self.order, **options)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """AdamW; matrices alone decay; the latents' maps may have a rate of their own."""
+        """See `rates.optimizer_of`."""
         if self.optimizer is None:
-            training = self.config.training
-            groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
             trained: Any = self.model if model is None else model
-            for name, parameter in trained.named_parameters():
-                if parameter.requires_grad:
-                    new = ".latents." in f".{name}" or name.startswith("heads.")
-                    groups.setdefault((new, parameter.dim() > 1), []).append(parameter)
-            latent = training.latent_rate or training.learning_rate
-            self.optimizer = torch.optim.AdamW(
-                [
-                    {
-                        "params": parameters,
-                        "lr": latent if new else training.learning_rate,
-                        "weight_decay": training.weight_decay if matrix else 0.0,
-                    }
-                    for (new, matrix), parameters in groups.items()
-                ],
-                betas=(0.9, 0.95),
-            )
+            self.optimizer = optimizer_of(trained, self.config.training)
         return self.optimizer
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        self._count(inputs)
-        self._note({name: torch.tensor(float(inputs[name])) for name in ("processed", "emitted")}, 1.0)
-        return {"batch": inputs["batch"].to(self.args.device)}
+        if not inputs["idle"]:
+            self._note({name: torch.tensor(float(inputs[name])) for name in ("processed", "emitted")}, 1.0)
+        return {"batch": inputs["batch"].to(self.args.device), "idle": inputs["idle"]}
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Tensor:
-        """Samples of all batches of this step, on all processes."""
-        samples = sum(self.learner.objective.samples(inputs["batch"]) for inputs in batch_samples)
-        total = torch.tensor(float(samples), device=device)
-        gathered: Tensor = self.accelerator.gather(total).sum() if self.args.world_size > 1 else total
-        return gathered
+        """Samples of all batches of this step, on all processes, which are accounted for here.
+
+        Raises:
+            RunError: more than the error budget cannot be used.
+        """
+        learnt = [inputs for inputs in batch_samples if not inputs["idle"]]
+        samples = sum(self.learner.objective.samples(inputs["batch"]) for inputs in learnt)
+        faults = [list(inputs["faults"]) for inputs in batch_samples]
+        if self.record is not None:
+            ids = [one for inputs in learnt for one in inputs["query_ids"]]
+            self.record.add(self.state.global_step + 1, ids)
+        mine = [float(samples), float(sum(inputs["seen"] for inputs in learnt)), float(sum(map(len, faults)))]
+        told = torch.tensor(mine, device=device)
+        if self.args.world_size > 1:
+            told = self.accelerator.gather(told[None]).sum(0)
+            faults = self._of_all(faults) if told[2] else []
+        self.accounts.seen += int(told[1])
+        for record, reason, evidence in (fault for batch in faults for fault in batch):
+            self.accounts.count(record, Unusable(reason, evidence))
+        return told[0]
+
+    def _of_all(self, faults: list[list[Fault]]) -> list[list[Fault]]:
+        """What batches of all processes could not use, in the order of the step."""
+        every: list[list[list[Fault]]] = [[] for _ in range(self.args.world_size)]
+        torch.distributed.all_gather_object(every, faults)
+        return [batch for turn in zip(*every, strict=True) for batch in turn]
 
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
@@ -168,10 +183,12 @@ class SftTrainer(Trainer):
             samples = float(num_items_in_batch) / max(1, self.args.world_size)
         done = self.state.global_step
         self._at = (done, self._at[1] + 1 if self._at[0] == done else 0)
-        seed = seed_of(self.args.seed, *self._at, self.args.process_index)
+        seed = seed_of(self.args.seed, done, *self.deal.place(self._at[1]))
         torch.manual_seed(seed)  # of dropout: a step depends on the weights and its number alone
         share = done / max(1, self.state.max_steps)
         loss, parts, numbers = model(batch, share, seed, samples)
+        if inputs["idle"]:
+            return (loss * 0, parts) if return_outputs else loss * 0
         held = objective.samples(batch)
         self._note(parts, 1.0 if samples is None else samples / max(held, 1))
         self._note(numbers, 1.0)
@@ -182,16 +199,6 @@ class SftTrainer(Trainer):
         for name, value in numbers.items():
             self._parts[name] = self._parts.get(name, torch.zeros_like(value)) + value * scale
             self._counts[name] += 1
-
-    def _count(self, inputs: Mapping[str, Any]) -> None:
-        """Account for the samples of a batch.
-
-        Raises:
-            RunError: more than the error budget are unusable.
-        """
-        self.accounts.seen += inputs["seen"]
-        for record, reason, evidence in inputs["faults"]:
-            self.accounts.count(record, Unusable(reason, evidence))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Lines of the log: the loss with its parts, as means since the last line over all processes.
@@ -232,6 +239,9 @@ class SftTrainer(Trainer):
                 torch.distributed.fsdp.register_fsdp_forward_method(model, method)
         with self.accelerator.autocast():
             found = self.examiner.accuracy(model, self.args.device)
+        if found["ended"] < 1 and not self._warned and self.args.process_index == 0:
+            self._warned = True  # a model that has learnt little may never end its replies
+            print(cut_off(found["ended"], self.config.evaluation), file=sys.stderr, flush=True)
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in found.items()}
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)

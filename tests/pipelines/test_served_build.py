@@ -36,7 +36,7 @@ def clean(stub: RunningStub, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_what_is_published(clean: Path) -> None:
     told = accounts(clean)
-    assert told["pictures_published"] == SCENES and told["published"] == told["regions"] > 150
+    assert told["pictures_published"] == SCENES and told["published"] == told["regions"] > 100
     assert "regions_unfinished" not in told and not told["pictures_without_questions"]
     assert told["groups_published"] > 0.9 * told["published"]
     sound(clean)

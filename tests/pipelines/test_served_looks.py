@@ -11,7 +11,7 @@ from tests.builds import published, rows, run, sound
 from tests.served_builds import KEY, accounts, ask, build, calls, scenes_stub
 from tests.servers.running import RunningStub
 
-SCENES = 24
+SCENES = 12
 LOOK = ("--set", "model_checks.second_look=whole")
 READERS = tuple(
     word for name in ("blind", "profile", "answer") for word in ("--set", f"model_checks.{name}_samples=2")

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from slvr_model.teaching import Settings, Teacher, examine, loss_of, plain_loss,
 from slvr_model.tiny import new_tiny
 from slvr_model.tiny_training import Run, rate_at, table_of
 from slvr_model.together import Group, together
+from tests.slvr_model import small_training
 
 
 @pytest.fixture(autouse=True)
@@ -176,7 +178,8 @@ def test_processes_share_a_step(few: list[Lesson]) -> None:
         shown_at(few, 7, settings, Group(0, 5))
 
 
-def test_lessons_come_back_from_disk_and_have_one_hash(tmp_path: Path) -> None:
+def test_lessons_come_back_from_disk_and_have_one_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("slvr_model.lessons.SHARD", 4)
     made, digest = kept_lessons(tmp_path, "easy", 3, 5)
     again, same = kept_lessons(tmp_path, "easy", 3, 5)
     fresh = list(lessons("easy", 3, 5))
@@ -184,6 +187,7 @@ def test_lessons_come_back_from_disk_and_have_one_hash(tmp_path: Path) -> None:
     for one, two, three in zip(made, again, fresh, strict=True):
         assert one.things == two.things == three.things
         assert (one.picture == two.picture).all() and (one.picture == three.picture).all()
+    assert len(list(tmp_path.iterdir())) == 2
     (tmp_path / "easy-3-00000.npz").write_bytes(b"PK damaged")
     with pytest.raises(RunError, match="drawn again"):
         kept_lessons(tmp_path, "easy", 3, 5)
@@ -244,50 +248,22 @@ def test_64_samples_are_learnt_by_heart_in_a_minute(few: list[Lesson]) -> None:
     assert time.process_time() - begun < 2 * 60, "twice: cores that are shared count each second double"
 
 
-SMALL = """
-import sys
-from functools import partial
-from pathlib import Path
-import torch
-torch.set_num_threads(1)
-from slvr_model.lessons import lessons
-from slvr_model.teaching import Settings, Teacher, plain_loss
-from slvr_model.tiny import new_tiny
-from slvr_model.tiny_training import Run
-from slvr_model.together import Group, together
-
-SETTINGS = Settings(steps=12, pictures=4, questions=4, profiles=1, warmup=2)
-
-def training(folder, group, tell=lambda line: None):
-    model, processor = new_tiny(0)
-    learnt = list(lessons("easy", 5, 12))
-    loss = partial(plain_loss, model, Teacher(processor.tokenizer, SETTINGS, group), learnt)
-    run = Run(folder, model, loss, SETTINGS, {}, group)
-    run.train(12, save_every=3, tell=tell)
-
-if __name__ == "__main__":
-    folder = Path(sys.argv[1])
-    with together(2, partial(training, folder)) as group:
-        training(folder, group, lambda line: print(line, flush=True))
-"""
-
-
 @pytest.mark.slow
 def test_a_killed_run_of_two_processes_goes_on_to_the_same_bits(few: list[Lesson], tmp_path: Path) -> None:
-    """SIGKILL after the second state was kept; then the same command again."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    straight, killed, script = tmp_path / "straight", tmp_path / "killed", tmp_path / "small.py"
-    script.write_text(SMALL)
-    command = [sys.executable, str(script)]
-    subprocess.run([*command, str(straight)], check=True, env=environment, stdout=subprocess.DEVNULL)
-    process = subprocess.Popen([*command, str(killed)], env=environment, stdout=subprocess.PIPE, text=True)
+    """SIGKILL after the second state was kept; then the same training again."""
+    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    small_training.trained(straight)
+    process = subprocess.Popen(
+        [sys.executable, "-m", small_training.__name__, killed], stdout=subprocess.PIPE, text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"}, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
     assert process.stdout is not None
     for line in process.stdout:
         if line.startswith("step 6"):
             break
     process.send_signal(signal.SIGKILL)
-    process.wait()
-    subprocess.run([*command, str(killed)], check=True, env=environment, stdout=subprocess.DEVNULL)
+    assert process.wait() == -signal.SIGKILL
+    small_training.trained(killed)
     assert (killed / "log.jsonl").read_bytes() == (straight / "log.jsonl").read_bytes()
     one, two = (torch.load(folder / "state.pt", weights_only=True) for folder in (straight, killed))
     assert one["step"] == two["step"] == 12
@@ -301,7 +277,7 @@ def test_a_killed_run_of_two_processes_goes_on_to_the_same_bits(few: list[Lesson
 def both_shares_in_one_process(few: list[Lesson], folder: Path) -> dict[str, torch.Tensor]:
     """The same training by one process that takes the mean of both losses itself."""
     model, processor = new_tiny(0)
-    settings = Settings(steps=12, pictures=4, questions=4, profiles=1, warmup=2)
+    settings = small_training.SETTINGS
     teachers = [Teacher(processor.tokenizer, settings, Group(rank, 2)) for rank in (0, 1)]
 
     def loss(step: int) -> torch.Tensor:
@@ -319,6 +295,13 @@ def test_an_other_process_that_ends_is_told() -> None:
     loss = torch.zeros((), requires_grad=True)
     with together(2, gone) as group, pytest.raises(RunError, match="a process of this training has ended"):
         group.mean([], loss)
+
+
+def test_an_other_process_that_ends_at_its_start_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    resource_tracker.ensure_running()  # by the real interpreter
+    monkeypatch.setattr("multiprocessing.spawn._python_exe", b"/bin/false")
+    with pytest.raises(RunError, match=r"ended at its start, with code 1: .* needs `if __name__"), together(2, gone):
+        pass
 
 
 def test_a_folder_of_another_run_is_refused(few: list[Lesson], tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from slvr_data.sources.scenes import scene
 from tests.builds import run
+from tests.inside import inside
 
 COMMAND = str(Path(sys.executable).parent / "slvr-train")
 WITHOUT = """
@@ -53,32 +54,38 @@ def test_without_torch_one_sentence_says_what_to_install(tmp_path: Path) -> None
 
 def test_wrong_options_are_one_line(tmp_path: Path) -> None:
     (tmp_path / "no.png").write_bytes(b"no picture")
-    assert "no.png" in trained("chat", "slvr:tiny", "--image", str(tmp_path / "no.png"), code=2)
-    assert trained("tiny", "--seed", "x", "run", code=2).count("\n") == 1
+    assert "no.png" in inside("slvr-train", "chat", "slvr:tiny", "--image", tmp_path / "no.png", code=2)
+    assert inside("slvr-train", "tiny", "--seed", "x", "run", code=2).count("\n") == 1
     assert "No such command" in trained("fly", code=2)
 
 
 @pytest.mark.slow
-def test_a_small_training_runs_to_its_checkpoint_and_again_changes_nothing(tmp_path: Path) -> None:
+def test_a_small_training_runs_to_its_checkpoint_and_again_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("torch")
-    arguments = ["tiny", str(tmp_path / "run"), "--lessons", "64", "--scale", "0.002", "--held-out", "8"]
-    said = trained(*arguments)
+    from slvr_model import lessons
+
+    monkeypatch.setattr(lessons, "SHARD", 64)  # no more scenes are drawn than are learnt from
+    arguments = ["tiny", tmp_path / "run", "--lessons", "64", "--scale", "0.001", "--held-out", "8"]
+    said = inside("slvr-train", *arguments)
     for part in ("look    step ", "plain   step ", "own     step 1", "easy, latents, lettered", "full, plain, open"):
         assert part in said
     weights = (tmp_path / "run/checkpoint/model.safetensors").read_bytes()
-    trained(*arguments)
+    inside("slvr-train", *arguments)
     assert (tmp_path / "run/checkpoint/model.safetensors").read_bytes() == weights
-    assert "another run" in trained(*arguments, "--seed", "1", code=2)
+    refused = inside("slvr-train", *arguments, "--seed", "1", "--processes", "1", code=2)
+    assert "another run" in refused and "('settings.seed', 1)" in refused
     scene("easy", 1, 0).picture.save(tmp_path / "scene.png")
-    asked = ["chat", str(tmp_path / "run/checkpoint"), "--image", str(tmp_path / "scene.png")]
-    answer = trained(*asked, "--box", "1,1,20,20", "--html", str(tmp_path / "answer.html"))
+    asked = ["chat", tmp_path / "run/checkpoint", "--image", tmp_path / "scene.png"]
+    answer = inside("slvr-train", *asked, "--box", "1,1,20,20", "--html", tmp_path / "answer.html")
     assert "What can be seen at the top left of the picture?" in answer and "semantic latent: entity" in answer
     assert (tmp_path / "answer.html").read_text().count("data:image/png") == 3  # picture, two heat maps
     run("build-attributes", "scenes", "--limit", "4", "--out", tmp_path / "set")
-    asked_set = ["chat", asked[1], "--image", str(tmp_path / "set")]
-    assert "has no multiquery" in trained(*asked_set, code=2)
+    asked_set = ["chat", asked[1], "--image", tmp_path / "set"]
+    assert "has no multiquery" in inside("slvr-train", *asked_set, code=2)
     run("build-multiquery", tmp_path / "set")
-    assert trained(*asked_set).count("(right: ") in (2, 3, 4)
-    assert "(right: " not in trained(*asked_set, "--question", "What is it?")
-    assert "four numbers" in trained(*asked, "--box", "1,2", code=2)
-    assert "outside" in trained(*asked, "--box", "1,2,300,400", code=2)
+    assert inside("slvr-train", *asked_set).count("(right: ") in (2, 3, 4)
+    assert "(right: " not in inside("slvr-train", *asked_set, "--question", "What is it?")
+    assert "four numbers" in inside("slvr-train", *asked, "--box", "1,2", code=2)
+    assert "outside" in inside("slvr-train", *asked, "--box", "1,2,300,400", code=2)

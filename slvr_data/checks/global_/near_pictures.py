@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -24,7 +26,7 @@ MAX_BLOCK_DIFFERENCE = 18.0
 """Mean absolute difference, of 0..255, that no 8x8 block of near-identical 64x64 pictures exceeds."""
 MAX_DIFFERENCE = 7.0
 """The same over the whole picture."""
-_CHUNK = 1 << 22
+_CHUNK = 1 << 20
 
 Thumbnail = NDArray[np.int16]
 
@@ -88,51 +90,71 @@ def near_identical(one: Thumbnail, other: Thumbnail) -> bool:
 
 
 def clusters(
-    image_ids: Sequence[str], phashes: Sequence[str], thumbnail_of: Callable[[str], Thumbnail]
+    image_ids: Sequence[str] | pa.ChunkedArray,
+    hashes: NDArray[np.uint64],
+    thumbnail_of: Callable[[str], Thumbnail],
 ) -> list[list[str]]:
     """Groups of two and more near-identical pictures, each sorted, in order of their first.
 
     Of pictures with one hash, each is compared with the first of every group found so far among them; of
     pictures with neighbouring hashes, the firsts. `thumbnail_of` is asked only for proposed pictures.
     """
-    parent = {image_id: image_id for image_id in image_ids}
-
-    def root(image_id: str) -> str:
-        while parent[image_id] != image_id:
-            parent[image_id] = parent[parent[image_id]]
-            image_id = parent[image_id]
-        return image_id
-
-    def join(one: str, other: str) -> None:
-        low, high = sorted((root(one), root(other)))
-        parent[high] = low
-
-    by_hash: dict[str, list[str]] = {}
-    for image_id, phash in sorted(zip(image_ids, phashes, strict=True)):
-        by_hash.setdefault(phash, []).append(image_id)
-    leaders = {phash: _leaders(members, thumbnail_of, join) for phash, members in by_hash.items()}
-    ordered = sorted(by_hash)
-    for i, j in candidates(np.array([int(phash, 16) for phash in ordered], dtype=np.uint64)):
-        for one in leaders[ordered[i]]:
-            for other in leaders[ordered[j]]:
-                if root(one) != root(other) and near_identical(thumbnail_of(one), thumbnail_of(other)):
-                    join(one, other)
-    groups: dict[str, list[str]] = {}
-    for image_id in sorted(parent):
-        if root(image_id) != image_id or image_id in groups:
-            groups.setdefault(root(image_id), [root(image_id)]).append(image_id)
-    return [groups[first] for first in sorted(groups)]
+    ids = image_ids if isinstance(image_ids, pa.ChunkedArray) else pa.chunked_array([pa.array(image_ids, pa.string())])
+    found = _Joined(ids, thumbnail_of)
+    hashes = hashes[found.order]
+    by_hash = np.argsort(hashes, kind="stable")
+    distinct, starts, counts = np.unique(hashes[by_hash], return_index=True, return_counts=True)
+    leaders = {
+        group: found.leaders(by_hash[starts[group] : starts[group] + counts[group]].tolist())
+        for group in np.flatnonzero(counts > 1).tolist()
+    }
+    for i, j in candidates(distinct):
+        for one in leaders.get(i) or [int(by_hash[starts[i]])]:
+            for other in leaders.get(j) or [int(by_hash[starts[j]])]:
+                if found.root(one) != found.root(other) and found.alike(one, other):
+                    found.join(one, other)
+    return found.groups()
 
 
-def _leaders(
-    members: list[str], thumbnail_of: Callable[[str], Thumbnail], join: Callable[[str, str], None]
-) -> list[str]:
-    """The first of each group among pictures with one hash; the others are joined to it."""
-    found = members[:1]
-    for member in members[1:]:
-        leader = next((o for o in found if near_identical(thumbnail_of(o), thumbnail_of(member))), None)
-        if leader is None:
-            found.append(member)
-        else:
-            join(leader, member)
-    return found
+class _Joined:
+    """Pictures by their place in the order of their ids, and which of them were found to be alike."""
+
+    def __init__(self, ids: pa.ChunkedArray, thumbnail_of: Callable[[str], Thumbnail]) -> None:
+        self.order = pc.sort_indices(ids).to_numpy()
+        self._ids, self._thumbnail_of = ids, thumbnail_of
+        self._parent: dict[int, int] = {}
+
+    def root(self, place: int) -> int:
+        while (above := self._parent.get(place, place)) != place:
+            self._parent[place] = self._parent.get(above, above)
+            place = above
+        return place
+
+    def join(self, one: int, other: int) -> None:
+        low, high = sorted((self.root(one), self.root(other)))
+        self._parent[high] = low
+
+    def alike(self, one: int, other: int) -> bool:
+        return near_identical(self._thumbnail_of(self._name(one)), self._thumbnail_of(self._name(other)))
+
+    def leaders(self, members: list[int]) -> list[int]:
+        """The first of each group among pictures with one hash; the others are joined to it."""
+        found = members[:1]
+        for member in members[1:]:
+            leader = next((first for first in found if self.alike(first, member)), None)
+            if leader is None:
+                found.append(member)
+            else:
+                self.join(leader, member)
+        return found
+
+    def groups(self) -> list[list[str]]:
+        found: dict[int, list[str]] = {}
+        for place in sorted(self._parent):
+            first = self.root(place)
+            if first != place:
+                found.setdefault(first, [self._name(first)]).append(self._name(place))
+        return [found[first] for first in sorted(found)]
+
+    def _name(self, place: int) -> str:
+        return str(self._ids[int(self.order[place])].as_py())

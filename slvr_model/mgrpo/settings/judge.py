@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from slvr_data.requests.config import ServedConfig
+from slvr_model.section import Section
 
 PATIENCE = 60.0
 """Seconds of silence after which the servers are tried afresh, at most."""
 
 
-class JudgeConfig(BaseModel):
+class JudgeConfig(Section):
     """Who says whether an open answer means the same as the right one. Only the reward `judge` asks."""
-
-    model_config = ConfigDict(extra="forbid", validate_default=True, use_attribute_docstrings=True)
 
     base_urls: list[str] = Field(default_factory=list)
     """OpenAI-compatible servers of the judge, e.g. http://localhost:8000/v1; none: there is no judge."""

@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from slvr_model.mgrpo.settings.section import DISTANCES, Section
+from slvr_model.mgrpo.settings.ranges import DISTANCES
+from slvr_model.section import Section
 
 
 class LatentLossConfig(Section):

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from slvr_model.mgrpo.settings.section import Section
+from slvr_model.section import Section
 
 
 class LossConfig(Section):

@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from slvr_model.mgrpo.settings.section import DISTANCES, Range, Section
+from slvr_model.mgrpo.settings.ranges import DISTANCES, Range
+from slvr_model.section import Section
 
 Term = Literal["answer", "format", "all_right", "consistency", "stability"]
 TERMS: tuple[Term, ...] = ("answer", "format", "all_right", "consistency", "stability")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from slvr_model.mgrpo.settings.section import Section
+from slvr_model.section import Section
 
 
 class SamplingConfig(Section):

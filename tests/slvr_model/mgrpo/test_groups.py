@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from slvr_data.errors import RunError, UsageError
+from slvr_data.images import decoded
 from slvr_model.data import Accounts, Sample, Unusable
 from slvr_model.mgrpo.config import GroupsConfig, MgrpoConfig
 from slvr_model.mgrpo.feeding import Feeds, check_init, check_layout, data_facts, open_feeds
@@ -20,6 +21,7 @@ from slvr_model.mgrpo.types import Shown
 from slvr_model.objectives.config import ObjectiveConfig
 from slvr_model.objectives.kept import keep
 from slvr_model.sample_rows import SampleRows
+from slvr_model.sft import mapped
 from slvr_model.tiny import new_tiny
 from tests.slvr_model.mgrpo.test_pairs import write_pairs
 from tests.slvr_model.objectives.objective_support import opened, samples, tiny
@@ -38,6 +40,9 @@ class Listed:
 
     def __getitem__(self, number: int) -> Sample:
         return self.held[number]
+
+    def several(self, numbers: Sequence[int]) -> list[Sample]:
+        return [self[number] for number in numbers]
 
     def rows(self) -> Iterator[list[dict[str, Any]]]:
         yield [vars(sample) for sample in self.held]
@@ -83,7 +88,16 @@ def maker(seed: int = 0, **settings: Any) -> GroupMaker:
 def feed(held: Listed, size: int, rank: int = 0, ranks: int = 1, **settings: Any) -> GroupFeed:
     groups = Groups(held, GroupsConfig(**settings))
     order = Order(tuple(range(len(groups))), size, 0)
-    return GroupFeed(groups, order, maker(**settings), Accounts(settings.get("error_budget", 0.01)), rank, ranks)
+    return GroupFeed(groups, order, maker(**settings), rank, ranks)
+
+
+def counted(budget: float, *feeds: GroupFeed) -> Accounts:
+    """What processes have counted, as the trainer puts it together."""
+    accounts = Accounts(budget)
+    for several in zip(*(one.counted() for one in feeds), strict=True):
+        for one in several:
+            accounts.add(one)
+    return accounts
 
 
 def test_the_questions_of_a_region_are_a_group_wherever_they_stand_and_each_text_counts_once() -> None:
@@ -198,18 +212,24 @@ def test_processes_share_a_step_without_overlap_and_together_have_what_one_has()
 
 def test_an_unusable_group_is_replaced_counted_and_ends_the_run_beyond_the_budget() -> None:
     held = about(8)
-    whole = feed(Listed(held), 2, error_budget=1)
-    first = whole.at(1)
-    broken = feed(Broken(held, {first[0].group.image_id}), 2, error_budget=1)
+    first = feed(Listed(held), 2).at(1)
+    broken = feed(Broken(held, {first[0].group.image_id}), 2)
     replaced = broken.at(1)
     assert told(replaced[1:]) == told(first[1:])
     assert replaced[0].group.region_id not in {one.group.region_id for one in first}
-    assert broken.accounts.unusable == Counter({"picture-unreadable": 1}) and broken.accounts.seen == 3
-    strict = feed(Broken(held, {first[0].group.image_id}), 2, error_budget=0)
-    with pytest.raises(RunError, match=r"1 of 1 records cannot be used, more than the error budget of 0\.0%"):
-        strict.at(1)
+    accounts = counted(1, broken)
+    assert accounts.unusable == Counter({"picture-unreadable": 1}) and accounts.seen == 3
+    assert broken.counted() == [], "what was told is not told again"
+    shares = [feed(Broken(held, {one.group.image_id for one in first}), 2, rank, 2) for rank in range(2)]
+    alone = feed(Broken(held, {one.group.image_id for one in first}), 2)
+    for one in (*shares, alone):
+        one.at(1)
+    assert counted(1, *shares) == counted(1, alone), "of all processes, in the order of one"
+    broken.at(1)
+    with pytest.raises(RunError, match=r"1 of 2 records cannot be used, more than the error budget of 0\.0%"):
+        counted(0, broken)
     with pytest.raises(RunError, match=r"4 groups in a row cannot be used: 4 x picture-unreadable"):
-        feed(Broken(held, {sample.image_id for sample in held}), 2, error_budget=1).at(0)
+        feed(Broken(held, {sample.image_id for sample in held}), 2).at(0)
 
 
 def test_held_out_regions_are_the_last_and_their_pictures_are_not_learnt() -> None:
@@ -228,7 +248,7 @@ def fed(config: MgrpoConfig, rank: int = 0, ranks: int = 1) -> Feeds:
     objective = opened(config.objective.kind, model)
     assert config.out is not None
     rows = SampleRows(processor, model.layout)
-    return open_feeds(config, config.out, rows, objective, Accounts(config.data.error_budget), rank, ranks)
+    return open_feeds(config, config.out, rows, objective, rank, ranks)
 
 
 def test_a_published_set_becomes_groups_and_held_out_ones(set_up: SetUp) -> None:
@@ -242,7 +262,9 @@ def test_a_published_set_becomes_groups_and_held_out_ones(set_up: SetUp) -> None
         assert 2 <= len(one.asked) <= 4 and len({sample.facet for sample in one.group.samples}) == len(one.asked)
         assert {sample.region_id for sample in one.group.samples} == {one.group.region_id}
         assert len({row.pictures[0].key for row in one.asked}) == 1
-    assert "regions to learn, 4 per step" in feeds.summary()
+    unasked = Accounts(seen=3, unusable=Counter(broken=1), named={"broken": ["region r"]})
+    assert "regions to learn, 4 per step; 1 x broken, e.g. region r" in feeds.summary(unasked)
+    assert (feeds.unasked.seen, feeds.unasked.unusable) == (3, Counter())
     halves = [told(fed(config, rank, 2).held) for rank in range(2)]
     assert sorted(halves[0] + halves[1]) == sorted(told(feeds.held))
 
@@ -284,9 +306,18 @@ def test_a_start_without_latents_or_with_another_layout_is_refused() -> None:
         check_layout(ObjectiveConfig(kind="text", mark="/"), model, "RUN")
 
 
-def test_pictures_are_shown_as_they_are_published(set_up: SetUp) -> None:
-    feeds = fed(set_up())
+def test_pictures_are_shown_as_they_are_published_and_decoded_once(
+    set_up: SetUp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feeds, looks = fed(set_up()), list[bytes]()
+
+    def counting(data: bytes) -> Image.Image:
+        looks.append(data)
+        return decoded(data)
+
+    monkeypatch.setattr(mapped, "decoded", counting)
     group = feeds.learning.groups[0]
+    assert len(group.samples) > 1 and len(looks) == 1
     picture = group.samples[0].picture
     assert isinstance(picture, Image.Image) and picture.mode == "RGB"
     assert group.box[2] <= picture.size[0] and group.box[3] <= picture.size[1]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 
 from slvr_data.errors import RunError
+from slvr_model.mgrpo.config import MgrpoConfig
 from slvr_model.mgrpo.groups import GroupFeed
 from slvr_model.mgrpo.preflight import monitored, preflight
+from slvr_model.mgrpo.run import train_mgrpo
 from slvr_model.mgrpo.types import Shown
 from tests.slvr_model.mgrpo.update_support import Bench, configured, earned
 
@@ -58,6 +62,39 @@ def test_scoring_that_does_not_repeat_the_rollouts_ends_the_run(monkeypatch: pyt
     monkeypatch.setattr(bench.generator, "many", other)
     with pytest.raises(RunError, match=r"scoring does not repeat the rollouts: .* gate\.exact allows"):
         looked(bench)
+
+
+def test_scoring_that_repeats_only_latents_that_are_given_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the policy is scored with: its latents are computed again."""
+    for feed in ("own", "given"):
+        bench = Bench(configured(preflight={"regions": 2, "formed": 0.05}, training={"feed": feed}))
+        written = bench.generator.many
+
+        def other(*arguments: Any, written: Any = written, bench: Bench = bench, **options: Any) -> Any:
+            found = written(*arguments, **options)
+            with torch.no_grad():
+                bench.model.latents.visual_out.weight.mul_(1.5)
+            return found
+
+        monkeypatch.setattr(bench.generator, "many", other)
+        if feed == "given":
+            assert looked(bench)
+            continue
+        with pytest.raises(RunError, match=r"does not repeat the rollouts with the latents computed again: .*exact"):
+            looked(bench)
+
+
+def test_what_fails_before_the_first_step_leaves_the_folder_free(set_up: Callable[..., MgrpoConfig]) -> None:
+    """A preflight in which no reply is whole; and, without it, three lots of such replies."""
+    quick = ("evaluation.regions=0", "cases.every=0", "training.steps=4")
+    with pytest.raises(RunError, match=r"preflight: \d+% of the replies are well formed, and preflight\.formed"):
+        train_mgrpo(set_up(*quick, "sampling.max_new_tokens=8", "preflight.formed=0"), "slvr:tiny")
+    cut = set_up(*quick, "sampling.max_new_tokens=8", "preflight.regions=0")
+    with pytest.raises(RunError, match=r"no reply of the last 3 lots is well formed \(\d+% of the last ended\)"):
+        train_mgrpo(cut, "slvr:tiny")
+    assert cut.out is not None
+    lines = [json.loads(line) for line in (cut.out / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2] and all(line["formed"] == 0 for line in lines)
 
 
 def test_drift_and_the_free_divergence_are_looked_at_later() -> None:

@@ -20,6 +20,7 @@ from slvr_model.mgrpo.checkpointing import FINAL, OPTIMIZER, STATE
 from slvr_model.mgrpo.config import MgrpoConfig
 from slvr_model.mgrpo.run import train_mgrpo
 from slvr_model.sft import records
+from tests.inside import inside
 
 SetUp = Callable[..., MgrpoConfig]
 START = "slvr:tiny"
@@ -81,32 +82,24 @@ def test_a_damaged_checkpoint_is_said(set_up: SetUp) -> None:
 
 @pytest.mark.slow
 def test_a_run_that_is_killed_goes_on_to_the_same_bits(scenes_set: Path, tmp_path: Path) -> None:
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [
-        str(Path(sys.executable).parent / "slvr-train"),
-        "mgrpo",
-        "--config",
-        "mgrpo-tiny-debug",
-        "--init",
-        START,
-    ]
-
     def told(out: str) -> list[str]:
         settings = (
             f"data.set={scenes_set}", f"out={tmp_path / out}", f"data.cache={tmp_path / 'cache'}", "training.steps=6",
             "training.iterations=2", "sampling.temperature=1.5", "saving.every=2",
         )  # fmt: skip
-        return [*command, *(part for one in settings for part in ("--set", one))]
+        start = ["mgrpo", "--config", "mgrpo-tiny-debug", "--init", START]
+        return [*start, *(part for one in settings for part in ("--set", one))]
 
-    subprocess.run(told("whole"), check=True, timeout=900, env=environment)
-    process = subprocess.Popen(told("killed"), env=environment, stderr=subprocess.DEVNULL)
+    inside("slvr-train", *told("whole"))
+    command = [str(Path(sys.executable).parent / "slvr-train"), *told("killed")]
+    process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL)
     until = time.monotonic() + 900
     while not (tmp_path / "killed/checkpoint-2" / records.COMPLETE).exists():
         assert process.poll() is None and time.monotonic() < until
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL and not (tmp_path / "killed" / FINAL).exists()
-    subprocess.run([*told("killed"), "--resume"], check=True, timeout=900, env=environment)
+    inside("slvr-train", *told("killed"), "--resume")
     for name in SAME:
         files = [(tmp_path / run / FINAL / name).read_bytes() for run in ("whole", "killed")]
         assert files[0] == files[1], name

@@ -65,7 +65,9 @@ def test_rows_that_do_not_share_a_picture_are_named_and_refused(tmp_path: Path) 
         opened(write_rows(tmp_path, rows))
     kept = opened(write_rows(tmp_path, rows), budget=1)
     assert [kept[number].query_id for number in range(len(kept))] == ["row-0", "row-1", "row-4", "row-5"]
-    assert kept.accounts.unusable == {"pair-images-differ": 1}
+    assert kept.accounts.unusable == {"pair-images-differ": 2} and kept.accounts.used == len(kept), "both rows go"
+    first, second = kept.several([0, 1])
+    assert first.picture is second.picture, "it was decoded once"
 
 
 @pytest.mark.parametrize(
@@ -81,8 +83,11 @@ def test_rows_that_do_not_share_a_picture_are_named_and_refused(tmp_path: Path) 
     ],
 )
 def test_what_is_wrong_with_a_row_is_counted_by_reason(tmp_path: Path, second: dict[str, Any], says: str) -> None:
+    file = write_rows(tmp_path, [row(0, 1), row(0, 2, **second), row(1, 1), row(1, 2)])
     with pytest.raises(RunError, match=says):
-        opened(write_rows(tmp_path, [row(0, 1), row(0, 2, **second)]))
+        opened(file)
+    accounts = opened(file, budget=0.5).accounts
+    assert (accounts.seen, accounts.unusable.total(), accounts.used) == (4, 2, 2), "a row goes with its partner"
 
 
 def test_an_odd_number_of_rows_is_refused_whatever_the_budget(tmp_path: Path) -> None:

@@ -8,25 +8,25 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
-
-pytest.importorskip("trl", reason="trl is not installed: pip install 'slvr[dev]'")
-
 from datasets import Dataset
 from tokenizers import Tokenizer, models, pre_tokenizers
+from torch import Tensor
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
-from trl import GRPOConfig, GRPOTrainer
 
 from slvr_model.mgrpo.advantages import advantages
 from slvr_model.mgrpo.losses import Totals, k3, policy_loss
 from slvr_model.mgrpo.settings import AdvantageConfig, LossConfig
 
-pytestmark = pytest.mark.slow  # importing trl alone takes several seconds
+pytestmark = [
+    pytest.mark.slow,  # importing trl alone takes several seconds, and only who runs this does
+    pytest.mark.skipif(find_spec("trl") is None, reason="trl is not installed: pip install 'slvr[dev]'"),
+]
 
 QUERIES, ROLLOUTS, LONGEST, BETA, TEMPERATURE = 3, 4, 7, 0.3, 0.9
 PROMPTS = ["a b c", "d a", "b b c d e"]
@@ -73,6 +73,8 @@ class Theirs:
     """TRL's trainer, and what it made of one batch."""
 
     def __init__(self, folder: Path, out: Path, **settings: Any) -> None:
+        from trl import GRPOConfig, GRPOTrainer
+
         self.rewards: list[float] = []
 
         def reward(completion_ids: list[list[int]], **kwargs: Any) -> list[float]:

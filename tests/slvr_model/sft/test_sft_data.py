@@ -20,6 +20,7 @@ from slvr_model.objectives.config import ObjectiveConfig
 from slvr_model.sample_rows import SampleRows
 from slvr_model.sft.collate import Collator
 from slvr_model.sft.config import SftConfig
+from slvr_model.sft.dealing import Deal
 from slvr_model.sft.mapped import MappedSamples, mapped
 from slvr_model.sft.order import PlannedBatches, batches_of, plan_of
 from slvr_model.sft.samples import RowMaker, ShownSamples, StreamedBatches, lengths_of, prefixes_of
@@ -115,7 +116,7 @@ def test_questions_of_a_picture_are_shown_behind_it(copied: MappedSamples, confi
         )
     shown, collator = ShownSamples(copied, numbers, maker), Collator(maker.objective, None, maker.rows.layout, 3)
     found = Counter[int]()
-    for keys in PlannedBatches(plan, 0, 3):
+    for keys in PlannedBatches(plan, Deal(3)):
         made = collator([shown[key] for key in keys])
         batch, pictures = made["batch"], {copied.pictures[number] for _, number in keys}
         rows = [row for row in plan.rows(0) if set(row) & {number for _, number in keys}]
@@ -145,12 +146,13 @@ def test_an_unusable_sample_is_replaced_by_the_next_and_named(copied: MappedSamp
 def test_processes_share_each_epoch_and_any_batch_can_be_gone_on_from() -> None:
     plan = Plan(np.arange(1, 41), "grouped", 4, 3, ranks=2)
     each = batches_of(plan)
-    shares = [list(PlannedBatches(plan, rank, 2 * each)) for rank in range(2)]
+    deals = [Deal(2 * each, 1, 2, rank, 2) for rank in range(2)]
+    shares = [list(PlannedBatches(plan, deal)) for deal in deals]
     for epoch in range(2):
         part = slice(epoch * each, (epoch + 1) * each)
         keys = Counter(key for share in shares for batch in share[part] for key in batch)
         assert keys == Counter((epoch, number) for number in range(40))
-    assert list(islice(PlannedBatches(plan, 1, 2 * each), each, None)) == shares[1][each:]
+    assert list(islice(PlannedBatches(plan, deals[1]), each, None)) == shares[1][each:]
 
 
 def test_a_stream_is_shuffled_shared_and_the_same_twice(scenes_set: Path, configured: Configured) -> None:
@@ -158,7 +160,7 @@ def test_a_stream_is_shuffled_shared_and_the_same_twice(scenes_set: Path, config
 
     def stream(rank: int) -> list[tuple[int, ...]]:
         samples = SlvSamples(scenes_set, embeddings=True)
-        batches = StreamedBatches(samples, maker, 4, 3, rank, 2)
+        batches = StreamedBatches(samples, maker, 4, Deal(3, 1, 2, rank, 2))
         return [one.row.prefix + one.row.blocks[0].reply for batch in batches for one in batch]
 
     first, second = stream(0), stream(1)

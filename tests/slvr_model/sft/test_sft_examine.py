@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +18,7 @@ from slvr_model.objectives.config import ObjectiveConfig
 from slvr_model.rows import Block, Row
 from slvr_model.sample_rows import SampleRows
 from slvr_model.sft.config import SftConfig
-from slvr_model.sft.examine import Examiner
+from slvr_model.sft.examine import Examiner, cut_off
 from slvr_model.sft.learner import Learner
 from slvr_model.sft.samples import RowMaker
 from slvr_model.tiny import new_tiny, tiny_tokenizer
@@ -61,5 +63,33 @@ def test_right_answers_are_counted(
     answers = iter([given[part] for part in parts for given in ((half, right) if kind == "slvr" else (half,))])
     monkeypatch.setattr(Decoded, "replies", replies)
     found = Examiner(samples, maker, config.evaluation).accuracy(Learner(made, objective), torch.device("cpu"))
-    wanted = {"accuracy": 0.5, "samples": 8.0} | ({"teacher_accuracy": 1.0, "gap": 0.5} if kind == "slvr" else {})
+    wanted = {"accuracy": 0.5, "samples": 8.0, "ended": found["ended"]} | (
+        {"teacher_accuracy": 1.0, "gap": 0.5} if kind == "slvr" else {}
+    )
     assert found == pytest.approx(wanted)
+
+
+def test_right_replies_have_room_unless_a_length_is_told(
+    scenes_set: Path, configured: Callable[..., SftConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Asked(Exception):  # noqa: N818
+        pass
+
+    def written(self: Learner, batch: Any, targets: Any, **options: Any) -> Any:
+        raise Asked(options["max_new_tokens"])
+
+    monkeypatch.setattr(Learner, "written", written)
+    made, processor = new_tiny(0)
+    objective = open_objective(ObjectiveConfig(kind="text"), made, processor.tokenizer)
+    learner, sample = Learner(made, objective), next(iter(SlvSamples(scenes_set)))
+    long = replace(sample, profile_text=" ".join([sample.profile_text] * 6))
+    for told, least in (("evaluation.every=9", None), ("evaluation.new_tokens=9", 15)):
+        config = configured("data.lettered=0", told)
+        maker = RowMaker(SampleRows(processor, made.layout), objective, config.data, 0)
+        with pytest.raises(Asked) as asked:
+            Examiner([long], maker, config.evaluation).accuracy(learner, torch.device("cpu"))
+        size = len(maker.row(long, 0).blocks[0].reply)
+        assert asked.value.args[0] > size > 64 if least is None else asked.value.args[0] == least
+        said = cut_off(0.75, config.evaluation)
+        assert said.startswith("evaluation: 25% of the replies were cut off and count as wrong")
+        assert ("raise evaluation.new_tokens 9" in said) == (least is not None)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
-import torch
 from accelerate.utils.deepspeed import HfDeepSpeedConfig
 from safetensors.torch import load_file
 
@@ -21,6 +25,8 @@ from slvr_model.sft.arguments import WRAPPED, deepspeed, fsdp2
 from slvr_model.sft.config import ShardingConfig
 from slvr_model.sft.dry import told
 from slvr_model.sft.settings import load_config
+from slvr_model.sft.shown import shown_in
+from tests.inside import inside
 
 ROOT = Path(__file__).parent.parent.parent.parent
 TINY = ("--config", "tiny-debug")
@@ -32,15 +38,54 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def launched(*arguments: object, processes: int = 2) -> str:
-    """What torchrun's processes say."""
-    launch = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}", "--master-addr=127.0.0.1"]
-    done = subprocess.run(
-        [sys.executable, *launch, f"--master-port={free_port()}", *map(str, arguments)],
-        capture_output=True, text=True, timeout=600, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"},
+def recipe(name: str, *arguments: object, **settings: object) -> subprocess.Popen[str]:
+    """A recipe of `recipes/torchrun` as a user starts it, two processes unless told otherwise, with whom it starts."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    told = {"GPUS": 2, "OMP_NUM_THREADS": 1, "PATH": path, **settings}
+    return subprocess.Popen(
+        [ROOT / "recipes/torchrun" / name, *map(str, arguments)], env=os.environ | {k: str(v) for k, v in told.items()},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done.stdout + done.stderr
+
+
+def on_one_node(*arguments: object) -> str:
+    """What the two processes of a machine say."""
+    started = recipe("one-node.sh", *arguments)
+    said, _ = started.communicate(timeout=900)
+    assert started.returncode == 0, said
+    return said
+
+
+def on_two_nodes(*arguments: object) -> str:
+    """What two machines say, of one process each; here they are one machine."""
+    where = {"NODES": 2, "HEAD": "127.0.0.1", "PORT": free_port(), "GPUS": 1}
+    nodes = [recipe("several-nodes.sh", *arguments, NODE=node, **where) for node in range(2)]
+    said = [node.communicate(timeout=900)[0] for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0], said
+    return "".join(said)
+
+
+def apart(*arguments: object, processes: int = 2) -> str:
+    """What processes say that are told what torchrun's are told, without the seconds that it needs itself."""
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": "1"}
+    meeting |= dict.fromkeys(("WORLD_SIZE", "LOCAL_WORLD_SIZE"), str(processes))
+    with tempfile.TemporaryFile("w+") as out:
+        started = [
+            subprocess.Popen(
+                [sys.executable, *map(str, arguments)], stdout=out, stderr=out, cwd=ROOT,
+                env=os.environ | meeting | dict.fromkeys(("RANK", "LOCAL_RANK"), str(rank)),
+            )
+            for rank in range(processes)
+        ]  # fmt: skip
+        try:
+            codes = [process.wait(600) for process in started]
+        finally:
+            for process in started:
+                process.kill()
+        out.seek(0)
+        said = out.read()
+    assert codes == [0] * processes, said
+    return said
 
 
 def command(*arguments: object) -> list[str]:
@@ -54,27 +99,66 @@ def settings(scenes_set: Path, out: Path, *more: str) -> list[str]:
 
 @pytest.mark.slow
 def test_fully_shard_over_two_processes_is_one_process() -> None:
-    assert "equal: loss" in launched("-m", "tests.slvr_model.sft.sharded")
+    assert "equal: loss" in apart("-m", "tests.slvr_model.sft.sharded")
+
+
+def cut_behind(run: Path, step: int) -> None:
+    """As if a run had been killed when this checkpoint was its last."""
+    shutil.rmtree(run / "checkpoint")
+    for folder in run.glob("checkpoint-*"):
+        if int(folder.name.rsplit("-", 1)[1]) > step:
+            (folder / records.COMPLETE).unlink()
+
+
+def logged(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "checkpoint" / records.LOG).read_text().splitlines()]
 
 
 @pytest.mark.slow
-def test_two_processes_train_what_one_trains(scenes_set: Path, tmp_path: Path) -> None:
-    same = ("objective={kind: slvr, feed: teacher}", "training.lengths=random", "training.steps=3")
-    two = settings(scenes_set, tmp_path / "two", *same, "training.rows=2", "evaluation.samples=6")
-    said = launched("-m", "slvr_model.sft", *TINY, *two)
-    assert said.count("step 3/3: loss") == 1, "one process speaks"
-    one = settings(scenes_set, tmp_path / "one", *same, "training.rows=4", "evaluation.samples=6")
-    subprocess.run(command(*TINY, *one), check=True, timeout=600, env=os.environ | {"OMP_NUM_THREADS": "1"})
-    states = [load_file(tmp_path / name / "checkpoint/model.safetensors") for name in ("one", "two")]
-    assert max(float((states[0][name] - states[1][name]).abs().max()) for name in states[0]) < 1e-3
-    first = [(tmp_path / name / "checkpoint" / records.LOG).read_text().splitlines()[0] for name in ("one", "two")]
-    losses = [float(line.split('"loss": ')[1].split(",")[0]) for line in first]
-    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
-    assert torch.load(tmp_path / "two/checkpoint-3/rng_state_1.pth", weights_only=False)
-    refused = subprocess.run(
-        command(*TINY, *two, "--resume", "--set", "data.workers=0"), capture_output=True, text=True, timeout=600
-    )
-    assert "finished already" in refused.stderr
+def test_any_processes_train_what_one_trains_and_go_on_for_each_other(scenes_set: Path, tmp_path: Path) -> None:
+    """One from end to end; two that are killed, and one goes on; one that is cut off, and two machines go on.
+
+    Batches of random lengths: two of two samples are then those that one of four is.
+    """
+    same = (
+        "objective={kind: slvr, feed: teacher}", "training.lengths=random", "training.steps=5", "saving.every=1",
+        "saving.keep=9", "evaluation.samples=6", "evaluation.new_tokens=4", "data.record=true",
+    )  # fmt: skip
+    one = settings(scenes_set, tmp_path / "one", *same, "training.rows=4")
+    inside("slvr-train", "sft", *TINY, *one)
+    two = settings(scenes_set, tmp_path / "two", *same, "training.rows=2")
+    process = recipe("one-node.sh", "sft", *TINY, *two)
+    until = time.monotonic() + 900
+    while not (tmp_path / "two/checkpoint-2" / records.COMPLETE).exists():
+        assert process.poll() is None and time.monotonic() < until
+        time.sleep(0.01)
+    agent = psutil.Process(process.pid)
+    for one_of_them in (agent, *agent.children(recursive=True)):  # torchrun's processes are no group
+        one_of_them.kill()
+    said, _ = process.communicate()
+    assert said.count("step 1/5: loss") == 1, "one process speaks"
+    assert len(list((tmp_path / "two/samples").iterdir())) == 2 and not (tmp_path / "two/checkpoint").exists()
+    said = inside("slvr-train", "sft", *TINY, *two, "--resume")
+    assert "steps of 2 x 1 x 2 samples, which 1 process shows in 2 turns, from checkpoint-" in said
+    assert "finished already" in inside("slvr-train", "sft", *TINY, *two, "--resume", "--set", "data.workers=0")
+    shutil.copytree(tmp_path / "one", tmp_path / "more")
+    cut_behind(tmp_path / "more", 2)
+    more = settings(scenes_set, tmp_path / "more", *same, "training.rows=4")
+    assert "which 2 processes show in 1 turn, batches cut into 2" in on_two_nodes("sft", *TINY, *more, "--resume")
+    alone, lines = load_file(tmp_path / "one/checkpoint/model.safetensors"), logged(tmp_path / "one")
+    shown = shown_in(tmp_path / "one")
+    assert [len(ids) for ids in shown.values()] == [4] * 5 and len({one for ids in shown.values() for one in ids}) == 20
+    for name, begun, now in (("two", 2, 1), ("more", 1, 2)):
+        assert shown_in(tmp_path / name) == shown, "none twice, none left out"
+        state = load_file(tmp_path / name / "checkpoint/model.safetensors")
+        assert max(float((state[key] - alone[key]).abs().max()) for key in alone) < 1e-3, name
+        for line, other in zip(lines, logged(tmp_path / name), strict=True):
+            assert line.keys() == other.keys() and line["step"] == other["step"]
+            for key in ("loss", "learning_rate", "eval_samples"):
+                assert line.get(key, 0.0) == pytest.approx(other.get(key, 0.0), abs=1e-3), (name, line["step"], key)
+        facts = json.loads((tmp_path / name / "checkpoint" / records.FACTS).read_text())
+        assert facts["processes"] == begun and [one["processes"] for one in facts["gone_on"]] == [now]
+        assert facts["samples"] == {"seen": 20, "unusable": {}}
 
 
 @pytest.mark.slow
@@ -82,7 +166,7 @@ def test_a_run_that_is_killed_goes_on_to_the_same_bits(scenes_set: Path, tmp_pat
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     more = ("training.steps=8", "saving.every=2", "evaluation.every=4", "evaluation.samples=2")
     whole = settings(scenes_set, tmp_path / "whole", *more)
-    subprocess.run(command(*TINY, *whole), check=True, timeout=600, env=environment)
+    inside("slvr-train", "sft", *TINY, *whole)
     killed = settings(scenes_set, tmp_path / "killed", *more)
     process = subprocess.Popen(command(*TINY, *killed), env=environment, stderr=subprocess.DEVNULL)
     until = time.monotonic() + 600
@@ -91,7 +175,7 @@ def test_a_run_that_is_killed_goes_on_to_the_same_bits(scenes_set: Path, tmp_pat
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL and not (tmp_path / "killed/checkpoint").exists()
-    subprocess.run(command(*TINY, *killed, "--resume"), check=True, timeout=600, env=environment)
+    inside("slvr-train", "sft", *TINY, *killed, "--resume")
     for name in ("model.safetensors", records.LOG, records.FACTS):
         files = [(tmp_path / run / "checkpoint" / name).read_bytes() for run in ("whole", "killed")]
         assert files[0] == files[1], name

@@ -133,7 +133,8 @@ def test_clusters_do_not_depend_on_order(made: list[tuple[int, int, int]], rng: 
     def found() -> list[list[str]]:
         names = list(pictures)
         rng.shuffle(names)
-        return clusters(names, [pictures[name][0] for name in names], lambda name: pictures[name][1])
+        hashes = np.array([int(pictures[name][0], 16) for name in names], np.uint64)
+        return clusters(names, hashes, lambda name: pictures[name][1])
 
     first = found()
     assert found() == first
@@ -162,7 +163,7 @@ def test_only_proposed_pictures_are_looked_at() -> None:
         asked.append(name)
         return flat(0)
 
-    assert clusters(["a", "b", "c"], ["0" * 16, "f" * 16, "0" * 15 + "1"], look) == [["a", "c"]]
+    assert clusters(["a", "b", "c"], np.array([0, 2**64 - 1, 1], np.uint64), look) == [["a", "c"]]
     assert set(asked) == {"a", "c"}
 
 

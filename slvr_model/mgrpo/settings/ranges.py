@@ -1,17 +1,9 @@
-"""What all settings share: unknown names are errors, and every field says what it is."""
+"""What a reward or a distance can be at least and at most."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-
-from pydantic import BaseModel, ConfigDict
-
-
-class Section(BaseModel):
-    """A part of the configuration."""
-
-    model_config = ConfigDict(extra="forbid", validate_default=True, use_attribute_docstrings=True)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,265 @@
+"""`--avoid`: which pictures must not be in train, and which of the set's pictures they are.
+
+What is avoided is read in chunks (store `avoided`), becomes one index (`avoid-index/HASH`), and every picture of the
+plan is compared with it (store `compared`). What was read and compared stays, so a run that was killed goes on there,
+and a folder that has changed is read again where it has. The set remembers what it avoids: later runs need not name it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.avoid_settings import AvoidedGiven, AvoidSettings
+from pipelines.finished import shards
+from pipelines.plan import Plan
+from pipelines.stages.avoid import AVOIDED, COMPARED, INDEXES
+from pipelines.store import StageStore
+from pipelines.tasks import TaskPicture
+from slvr_data.avoid.features import method, require
+from slvr_data.avoid.given import Chunk, Given, names_of, open_given
+from slvr_data.avoid.index import write_index
+from slvr_data.avoid.reading import described_of
+from slvr_data.errors import UsageError
+from slvr_data.ids import part_of
+from slvr_data.spilled import IdSet
+
+if TYPE_CHECKING:
+    from pipelines.config import BuildConfig
+    from pipelines.engines import Engine
+    from pipelines.progress import Progress
+
+NONE = "none"
+"""`--avoid none`: avoid nothing from now on."""
+_SHARD = 64
+"""Pictures that are compared by one call, at most."""
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Something given: its chunks to read, or where its folder is gone, the shards that are left of it."""
+
+    path: str
+    chunks: tuple[Chunk, ...]
+    shards: tuple[str, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """The shards of the store `avoided` with its pictures, in order."""
+        return list(self.shards) or [chunk.name for chunk in self.chunks]
+
+
+class Avoiding:
+    """The work for `--avoid` of one run."""
+
+    def __init__(
+        self, told: list[str] | None, known: AvoidSettings | None, out: Path, say: Callable[[str], None]
+    ) -> None:
+        """`told` is what this run names, `known` what the set avoided before: both hold, unless `NONE` is told.
+
+        Raises:
+            UsageError: OpenCV is missing, or something told holds no pictures, or is the set itself.
+        """
+        if own := [name for name in told or () if "://" not in name and Path(name).resolve() == out.resolve()]:
+            raise UsageError(f"--avoid {own[0]} is the set itself: name what it must not hold")
+        self._say = say
+        self._known = known
+        self._parts: list[_Part] = []
+        if told and NONE in told:
+            if len(told) > 1:
+                raise UsageError(f"--avoid {NONE} means that nothing is avoided any more: give it alone")
+            return
+        if told or known:
+            require()
+            self._parts = self._opened(told or [])
+
+    def _opened(self, told: list[str]) -> list[_Part]:
+        found = {given.path: given for given in map(open_given, told)}
+        parts = [_part(given) for given in found.values()]
+        for before in self._known.given if self._known else ():
+            if before.path in found:
+                continue
+            if Path(before.path).exists():
+                parts.append(_part(open_given(before.path)))
+            else:
+                self._say(f"avoided {before.path} is not there any more: what was read of it before is used")
+                parts.append(_Part(before.path, (), tuple(before.chunks)))
+        return sorted(parts, key=lambda part: part.path)
+
+    def intended(self) -> AvoidSettings | None:
+        """What the settings say until `looked` has been through: where more is to be avoided, nothing is published."""
+        before = {given.path for given in self._known.given} if self._known else set()
+        if not self._parts or {part.path for part in self._parts} <= before:
+            return self._known if self._parts else None
+        names = names_of(part.path for part in self._parts)
+        given = [
+            AvoidedGiven(path=part.path, name=names[part.path], chunks=part.names, pictures=0, unreadable=0)
+            for part in self._parts
+        ]
+        return AvoidSettings(index="", method=method(), given=given)
+
+    def looked(
+        self,
+        config: BuildConfig,
+        work: Path,
+        plan: Plan,
+        engine: Engine,
+        progress: Progress,
+        cpu_seconds: dict[str, float],
+    ) -> AvoidSettings | None:
+        """Compare every picture of this run's part; what the set avoids now.
+
+        Raises:
+            UsageError: of something that is avoided, not one picture can be read.
+        """
+        if not self._parts:
+            return None
+        store = StageStore(work, AVOIDED)
+        store.clean()
+        self._describe(store, engine, progress, cpu_seconds)
+        settings = self._indexed(store, work)
+        if self._known is not None and self._known.index not in ("", settings.index):
+            self._say("what is avoided has changed: all pictures are compared again")
+        _compare(settings.index, config, work, plan, engine, progress, cpu_seconds)
+        return settings
+
+    def _describe(self, store: StageStore, engine: Engine, progress: Progress, cpu_seconds: dict[str, float]) -> None:
+        """Read the chunks that have not been read yet."""
+        sound = {shard for shard, _ in store.index({"pictures": ["name"]})}
+        chunks = {chunk.name: chunk for part in self._parts for chunk in part.chunks if chunk.name not in sound}
+        missing = [part.path for part in self._parts for shard in part.shards if shard not in sound]
+        if missing:
+            raise UsageError(
+                f"avoided {missing[0]} is gone, and so is what was read of it: give it again with --avoid, or "
+                f"--avoid {NONE}"
+            )
+        if not chunks:
+            return
+        with progress.phase("reading what is avoided", "pictures", None) as counting:
+            for report in engine.map("describe_avoided", ((chunk,) for chunk in chunks.values())):
+                counting.advance(report.pictures)
+                cpu_seconds["avoid"] += report.cpu_seconds
+
+    def _indexed(self, store: StageStore, work: Path) -> AvoidSettings:
+        """The index over everything given; written where there is none."""
+        names = names_of(part.path for part in self._parts)
+        given: list[AvoidedGiven] = []
+        digest = hashlib.sha256(method().encode())
+        for part in self._parts:
+            pictures: dict[str, None] = {}
+            unreadable: list[dict[str, Any]] = []
+            for row in _rows(store, part.names, ["name", "sha256", "problem"]):
+                digest.update(json.dumps([names[part.path], row["name"], row["sha256"]]).encode())
+                if row["sha256"] is None:
+                    unreadable.append(row)
+                else:
+                    pictures[row["sha256"]] = None
+            self._tell(part.path, len(pictures), unreadable)
+            given.append(
+                AvoidedGiven(
+                    path=part.path,
+                    name=names[part.path],
+                    chunks=part.names,
+                    pictures=len(pictures),
+                    unreadable=len(unreadable),
+                )
+            )
+        settings = AvoidSettings(index=digest.hexdigest(), method=method(), given=given)
+        write_missing_index(settings, store, work)
+        return settings
+
+    def _tell(self, path: str, pictures: int, unreadable: list[dict[str, Any]]) -> None:
+        """Say what cannot be kept out."""
+        if not pictures and not unreadable:
+            raise UsageError(
+                f"--avoid {path} holds no pictures, only empty rows: of a set published by reference, restore them "
+                "with slvr-data attach"
+            )
+        if not unreadable:
+            return
+        first = f"the first: {unreadable[0]['name']}: {unreadable[0]['problem']}"
+        if not pictures:
+            raise UsageError(f"--avoid {path}: not one of its {len(unreadable)} pictures can be read ({first})")
+        self._say(
+            f"{len(unreadable)} of {pictures + len(unreadable)} pictures in avoided {path} cannot be read, and are NOT "
+            f"kept out ({first}); all of them: slvr-data avoided"
+        )
+
+
+def _part(given: Given) -> _Part:
+    return _Part(given.path, given.chunks, ())
+
+
+def _rows(store: StageStore, shard_names: list[str], columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
+    for shard in shard_names:
+        yield from store.load(shard, "pictures", columns).to_pylist()
+
+
+def write_missing_index(settings: AvoidSettings, store: StageStore, work: Path) -> None:
+    """Write the index from what was read, where it is not there."""
+    folder = work / INDEXES / settings.index
+    if folder.exists():
+        return
+    shutil.rmtree(work / INDEXES, ignore_errors=True)  # that of what was avoided before
+    write_index(
+        folder,
+        (
+            described_of(row, known.name)
+            for known in settings.given
+            for row in _rows(store, known.chunks)
+            if row["sha256"] is not None
+        ),
+    )
+
+
+def unreadable_rows(settings: AvoidSettings, work: Path) -> Iterator[dict[str, Any]]:
+    """Avoided pictures that cannot be read: given, name, problem."""
+    store = StageStore(work, AVOIDED)
+    for known in settings.given:
+        for row in _rows(store, known.chunks, ["name", "sha256", "problem"]):
+            if row["sha256"] is None:
+                yield {"given": known.name, "name": row["name"], "problem": row["problem"]}
+
+
+def _compare(
+    index: str,
+    config: BuildConfig,
+    work: Path,
+    plan: Plan,
+    engine: Engine,
+    progress: Progress,
+    cpu_seconds: dict[str, float],
+) -> None:
+    """Compare the pictures of this run's part that have not been compared with this index yet."""
+    store = StageStore(work, COMPARED)
+    store.clean()
+    done = IdSet()
+    for shard, found in store.index({"looks": ["image_id"]}):
+        if shard.startswith(index[:12]):
+            done.update(found["looks"]["image_id"])
+    part, parts = config.part
+    mine = [image_id for image_id in plan.image_ids if part_of(image_id, parts) == part]
+    size = config.shard_size or max(1, min(_SHARD, -(-len(mine) // (4 * engine.workers))))
+    with progress.phase("comparing with what is avoided", "pictures", len(mine), engine.note) as counting:
+
+        def still_open() -> Iterator[TaskPicture]:
+            for picture in plan.pictures():
+                if part_of(picture.image_id, parts) != part:
+                    continue
+                if picture.image_id in done or all(region.rejected is not None for region in picture.regions):
+                    counting.advance(1, reused=True)
+                else:
+                    yield TaskPicture(picture, prepare=False, crop=frozenset(), dropped=frozenset(), annotate=False,
+                                      profiled_in=None)  # fmt: skip
+
+        for report in engine.map("compare_avoided", ((task, index) for task in shards(still_open(), size))):
+            counting.advance(report.pictures)
+            cpu_seconds["avoid"] += report.cpu_seconds
+    for shard in store.shards():
+        if not shard.startswith(index[:12]):
+            store.remove(shard)

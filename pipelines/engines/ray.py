@@ -1,0 +1,223 @@
+"""The Ray engine: each call is a task of a Ray cluster, whose machines share the working folder with this process.
+
+Ray's own retries are off: a call whose worker or machine is gone is sent again from here, so that one which ends all
+its workers can be told apart, and named.
+"""
+
+from __future__ import annotations
+
+import pickle
+import queue
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from pipelines.config import BuildConfig
+from pipelines.engines.config import RayConfig, StageNeeds
+from pipelines.engines.lost import OnLost, WorkerLostError, named, parts_of
+from pipelines.engines.ray_cluster import checked_address, connect, ray_module
+from slvr_data.errors import RunError
+from slvr_data.files import write_atomic
+
+_LOOK_SECONDS = 5.0
+"""Between two looks at how many machines there are."""
+
+
+@dataclass(eq=False)
+class _Sent:
+    """A call on its way."""
+
+    method: str
+    arguments: tuple[Any, ...]
+    future: Future[Any]
+    attempt: int = 1
+    reference: Any = None
+
+
+class RayEngine:
+    """See `pipelines.engines.Engine`."""
+
+    def __init__(
+        self, config: BuildConfig, work: Path, told: RayConfig, workers: int | None, say: Callable[[str], None]
+    ) -> None:
+        """`workers`: calls at once, at most; and processors of a cluster that is started here.
+
+        Raises:
+            UsageError: Ray is not installed, or the address is none.
+        """
+        self._config, self._work, self._told, self._most, self._say = config, work.absolute(), told, workers, say
+        self._ray = ray_module()
+        self._address = checked_address(told.address)
+        self._token = f".engine-{secrets.token_hex(8)}.tmp"
+        self._remote: dict[str, Any] = {}
+        self._open: set[_Sent] = set()
+        self._arrived: queue.SimpleQueue[tuple[_Sent, Future[Any]] | None] = queue.SimpleQueue()
+        self._again = 0
+        self._looked = -_LOOK_SECONDS
+        self._machines: list[dict[str, float]] = []
+
+    def __enter__(self) -> Self:
+        self._ours = connect(self._ray, self._address, self._most)
+        write_atomic(self._work / self._token, b"")
+        self._told_workers = self._pickled()
+        self._settler = threading.Thread(target=self._settle, name="settle", daemon=True)
+        self._settler.start()
+        return self
+
+    def _pickled(self) -> bytes:
+        from pipelines.engines.ray_task import Told, versions
+
+        return pickle.dumps(Told(self._config, self._work, self._token, versions()))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._arrived.put(None)
+        self._settler.join()
+        (self._work / self._token).unlink(missing_ok=True)
+        if self._ours:  # with it goes what is under way
+            self._ray.shutdown()
+            return
+        for sent in list(self._open):
+            self._ray.cancel(sent.reference, force=True)
+
+    @property
+    def workers(self) -> int:
+        """Calls at once, as far as the cluster's processors go."""
+        self._look()
+        needed = self._told.build.cpus
+        places = sum(int(machine.get("CPU", 0) / needed) for machine in self._machines)
+        return max(1, min(places, self._most or places))
+
+    def _look(self) -> None:
+        """Count the machines, now and then."""
+        if time.monotonic() - self._looked < _LOOK_SECONDS:
+            return
+        self._looked = time.monotonic()
+        self._machines = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+
+    def note(self) -> str:
+        """Workers, machines, and calls that were sent again."""
+        workers = self.workers
+        machines = sum(machine.get("CPU", 0) > 0 for machine in self._machines)
+        again = f", {self._again} sent again" if self._again else ""
+        return f"{workers} workers on {machines} machine{'s' if machines != 1 else ''}{again}"
+
+    def map(self, method: str, inputs: Iterable[tuple[Any, ...]], lost: OnLost | None = None) -> Iterator[Any]:
+        """See `Engine.map`."""
+        others, smaller = iter(inputs), deque[tuple[Any, ...]]()
+        running: dict[Future[Any], tuple[Any, ...]] = {}
+        while True:
+            while len(running) < 2 * self.workers:
+                arguments = smaller.popleft() if smaller else next(others, None)
+                if arguments is None:
+                    break
+                running[self.submit(method, *arguments)] = arguments
+            if not running:
+                return
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                arguments = running.pop(future)
+                error = future.exception()
+                if error is None:
+                    yield future.result()
+                elif not isinstance(error, WorkerLostError) or lost is None:
+                    raise error
+                elif parts := parts_of(arguments):
+                    smaller.extend(parts)
+                else:
+                    lost(arguments[0], error)
+
+    def submit(self, method: str, *arguments: Any) -> Future[Any]:
+        """See `Engine.submit`; the future raises WorkerLostError where every worker that took the call has ended."""
+        sent = _Sent(method, arguments, Future())
+        sent.future.set_running_or_notify_cancel()
+        self._open.add(sent)
+        self._send(sent)
+        return sent.future
+
+    def _send(self, sent: _Sent) -> None:
+        if sent.method not in self._remote:
+            self._remote[sent.method] = self._task(sent.method)
+        sent.reference = self._remote[sent.method].remote(self._told_workers, sent.method, sent.arguments)
+        sent.reference.future().add_done_callback(lambda done: self._arrived.put((sent, done)))
+
+    def _task(self, method: str) -> Any:
+        """The remote function for a method, with what its stage needs."""
+        from pipelines.engines.ray_task import call
+
+        needs = self._told.needs(method)
+        self._look()
+        if not any(suited(machine, needs) for machine in self._machines):
+            self._say(f"no machine of the cluster has {_in_words(needs)}, as {method!r} needs: waiting until one has")
+        options: dict[str, Any] = {"num_cpus": needs.cpus, "max_retries": 0, "name": f"slvr {method}"}
+        if needs.memory_gb is not None:
+            options["memory"] = int(needs.memory_gb * 2**30)
+        if needs.resources:
+            options["resources"] = needs.resources
+        return self._ray.remote(call).options(**options)
+
+    def _settle(self) -> None:
+        """A thread of its own: Ray's must not wait for anything."""
+        while (item := self._arrived.get()) is not None:
+            sent, done = item
+            try:
+                self._settled(sent, done)
+            except Exception as error:  # the cluster is gone; whoever waits for the call has to know
+                self._open.discard(sent)
+                sent.future.set_exception(error)
+
+    def _settled(self, sent: _Sent, done: Future[Any]) -> None:
+        error = done.exception()
+        if error is not None and self._gone(error) and sent.attempt < self._told.attempts:
+            sent.attempt += 1
+            self._again += 1
+            self._send(sent)
+            return
+        self._open.discard(sent)
+        if error is None:
+            sent.future.set_result(done.result())
+        else:
+            sent.future.set_exception(self._explained(sent, error))
+
+    def _gone(self, error: BaseException) -> bool:
+        """Whether the worker, its machine, or what it had made is gone."""
+        known = self._ray.exceptions
+        gone = (known.WorkerCrashedError, known.NodeDiedError, known.LocalRayletDiedError, known.OutOfMemoryError)
+        return isinstance(error, (*gone, known.ObjectLostError))
+
+    def _explained(self, sent: _Sent, error: BaseException) -> BaseException:
+        """What whoever waits for the call is told."""
+        if self._gone(error):
+            why = "out of memory" if isinstance(error, self._ray.exceptions.OutOfMemoryError) else "killed or crashed"
+            what = named(sent.method, sent.arguments)
+            workers = "the worker" if sent.attempt == 1 else f"each of {sent.attempt} workers"
+            lost = WorkerLostError(f"{what} has ended {workers} that took it ({why})")
+            self._say(str(lost))
+            return lost
+        if isinstance(error, self._ray.exceptions.RayTaskError):
+            cause: BaseException = error.cause
+            return cause
+        if isinstance(error, self._ray.exceptions.RayError):
+            return RunError(f"Ray could not carry a call: {' '.join(str(error).split())[:300]}")
+        return error
+
+
+def suited(machine: dict[str, float], needs: StageNeeds) -> bool:
+    """Whether a machine with those resources, as Ray counts them, could ever carry such a call."""
+    memory = (needs.memory_gb or 0) * 2**30
+    wanted = needs.resources | {"CPU": needs.cpus, "memory": memory}
+    return all(machine.get(name, 0) >= amount for name, amount in wanted.items())
+
+
+def _in_words(needs: StageNeeds) -> str:
+    memory = f" and {needs.memory_gb:g} GB" if needs.memory_gb else ""
+    others = "".join(f" and {amount:g} of {name}" for name, amount in needs.resources.items())
+    return f"{needs.cpus:g} processor{'s' if needs.cpus != 1 else ''}{memory}{others}"

@@ -1,0 +1,47 @@
+"""What a run leaves open, and why."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipelines.engines.lost import WorkerLostError, region_count
+
+_VARYING = re.compile(r"[\w-]*\d[\w-]*")
+"""A number, or an id: a word with a digit in it."""
+_REASON_CHARACTERS = 80
+
+
+@dataclass
+class Left:
+    """What was left open, and why."""
+
+    pictures: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    """Why, by how many regions; what differs from region to region (numbers, ids) is left out."""
+    stopped: str = ""
+    """Why no more was asked, where the whole run ended early."""
+
+    examples: dict[str, str] = field(default_factory=dict)
+    """The first of each reason, in full."""
+
+    def note(self, evidence: str) -> None:
+        """Count a region that was left open."""
+        reason = _VARYING.sub("#", evidence)[:_REASON_CHARACTERS]
+        self.reasons[reason] += 1
+        self.examples.setdefault(reason, evidence)
+
+    def lose(self, task: Any, error: WorkerLostError) -> None:
+        """Count the regions of a shard that ends its workers."""
+        for picture in task.pictures:
+            self.pictures += 1
+            for _ in range(max(1, region_count(picture))):
+                self.note(str(error))
+
+    def why(self) -> str:
+        """What ended the run, or an example of the most frequent reason."""
+        if self.stopped:
+            return self.stopped
+        return self.examples[max(self.reasons, key=lambda reason: self.reasons[reason])] if self.reasons else ""

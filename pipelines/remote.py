@@ -1,0 +1,134 @@
+"""Commands on sets at an address: each works on a local copy, which is fetched before and sent after, or read alone.
+
+Everything between is as on one machine: no stage, check or publication knows of addresses.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from slvr_data.errors import SlvrError
+from slvr_data.manifest import load_manifest
+from slvr_data.remote.addresses import local_path
+from slvr_data.remote.artefacts import WORK
+from slvr_data.remote.place import Place, place_of
+
+PUBLISHED = ("images", "attributes", "multiquery", "embeddings", "crops", "rejections")
+_LEDGER = f"{WORK}/requests/ledger.json"
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def writing(folder: Path, scratch: Path | None = None) -> Iterator[Path]:
+    """The folder in which a command builds: `folder` itself, or the scratch copy of a set at an address.
+
+    Raises:
+        UsageError, RunError: as `slvr_data.remote.mirror.mirrored`.
+    """
+    place = place_of(folder)
+    if place is None:
+        yield local_path(folder)
+        return
+    from slvr_data.remote.mirror import mirrored, scratch_of
+
+    copy = scratch_of(place, scratch)
+    with named(place, copy), mirrored(place, copy, _say):
+        yield copy
+
+
+@contextmanager
+def merging(parts: list[Path], out: Path, scratch: Path | None = None) -> Iterator[tuple[list[Path], Path]]:
+    """As `writing`, of the parts of a build and of the whole: nobody else writes a part meanwhile."""
+    with ExitStack() as held:
+        yield [held.enter_context(writing(part, scratch)) for part in parts], held.enter_context(writing(out, scratch))
+
+
+@contextmanager
+def reading(folder: Path, configs: tuple[str, ...] = PUBLISHED, scratch: Path | None = None) -> Iterator[Path]:
+    """The folder in which a command reads a published set: `folder` itself, or a copy of these configs of it.
+
+    Copies are kept: only files that are new are fetched the next time.
+
+    Raises:
+        UsageError: nothing is published there.
+    """
+    place = place_of(folder)
+    if place is None:
+        yield local_path(folder)
+        return
+    from slvr_data.remote.mirror import scratch_of
+
+    copy = scratch_of(place, scratch, "read")
+    with named(place, copy), (copy.parent / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _fetch(place, copy, configs)
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        yield copy
+
+
+def _fetch(place: Place, copy: Path, configs: tuple[str, ...]) -> None:
+    from slvr_data.release import remove_unnamed
+    from slvr_data.remote.fetching import fetch_file, fetch_published
+
+    manifest = fetch_published(place, copy, configs)
+    if manifest is None:
+        load_manifest(copy)  # says so
+        return
+    remove_unnamed(copy, manifest)
+    with suppress(FileNotFoundError):
+        fetch_file(place, _LEDGER, copy / _LEDGER)
+
+
+@contextmanager
+def named(place: Place, copy: Path) -> Iterator[None]:
+    """Errors name the set by its address, not by its copy on this machine, unless it is this machine that failed."""
+    try:
+        yield
+    except SlvrError as error:
+        text = str(error).replace(str(copy), place.shown)
+        if text == str(error) or isinstance(error.__cause__, OSError):
+            raise
+        again = type(error)(text)
+        raise again.with_traceback(error.__traceback__) from error.__cause__
+
+
+def status(folder: Path) -> dict[str, Any]:
+    """As `pipelines.report.status`, also of a set at an address."""
+    from pipelines import report
+
+    place = place_of(folder)
+    if place is None:
+        return report.status(local_path(folder))
+    import tempfile
+
+    from slvr_data.remote import holding
+    from slvr_data.remote.fetching import fetch_file
+
+    with tempfile.TemporaryDirectory() as held:
+        copy = Path(held) / place.address.rpartition("/")[2]
+        for name in ("manifest.json", f"{WORK}/progress.json", _LEDGER):
+            with suppress(FileNotFoundError):
+                fetch_file(place, name, copy / name)
+        with named(place, copy):
+            found = report.status(copy)
+        found["writer"] = holding.holder(place)
+        if "progress" in found and not found["writer"]:
+            found["progress"]["left"] = ""
+        return found
+
+
+def unnamed(folder: Path) -> list[str]:
+    """Objects at an address that no publication names; nothing for a local folder, whose files `validate` sees."""
+    place = place_of(folder)
+    if place is None:
+        return []
+    named_there = {file.path for file in load_manifest(folder).files}
+    return sorted(name for top in ("data", "assets") for name in place.names(top) if name not in named_there)

@@ -1,0 +1,148 @@
+"""Columns of pictures in tables of others: encoded bytes, Hugging Face's struct of them, lists of it, or base64."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import csv
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from slvr_data.images import PictureError, probe
+
+_FIELD = 1 << 30
+"""Characters of a TSV field, at most."""
+_LOOKED_AT = 50
+"""Rows that are looked at to see what a column holds."""
+_REFERENCE = 64
+"""A text of at most so many characters in a column of pictures names another row's picture."""
+
+
+def is_picture(data: bytes) -> bool:
+    """Whether bytes begin like a picture of a form that is read."""
+    try:
+        probe(data)
+    except PictureError:
+        return False
+    return True
+
+
+def from_base64(text: str) -> bytes | None:
+    """The bytes that a text stands for, with or without the head of a data URL; None where it is no base64."""
+    body = text.partition("base64,")[2] if text.startswith("data:") else text
+    try:
+        return base64.b64decode(body, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+
+
+def picture_columns(schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> list[str]:
+    """The columns with pictures, by type, or for bytes and texts by their first values."""
+    sure = [field.name for field in schema if _struct(field.type)]
+    unsure = {field.name for field in schema if _plain(field.type)}
+    seen = 0
+    found: set[str] = set()
+    for batch in batches:
+        for row in batch.slice(0, _LOOKED_AT).select(sorted(unsure)).to_pylist() if unsure else ():
+            found |= {name for name, value in row.items() if _holds(value)}
+            unsure -= {name for name, value in row.items() if value is not None}
+        seen += batch.num_rows
+        if not unsure or seen >= _LOOKED_AT:
+            break
+    return sorted({*sure, *found})
+
+
+def _struct(kind: pa.DataType) -> bool:
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return _struct(kind.value_type)
+    return bool(pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0)
+
+
+def _plain(kind: pa.DataType) -> bool:
+    return any(
+        test(kind)
+        for test in (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_string, pa.types.is_large_string)
+    )
+
+
+def _holds(value: Any) -> bool:
+    if isinstance(value, str):
+        data = from_base64(value) if len(value) > _REFERENCE else None
+        return data is not None and is_picture(data)
+    return isinstance(value, bytes) and is_picture(value)
+
+
+def pictures_in(value: Any, root: Path) -> Iterator[tuple[bytes | None, str]]:
+    """The encoded pictures of a value, each with its own name; None for one that is not there, and why."""
+    if isinstance(value, list):
+        for one in value:
+            yield from pictures_in(one, root)
+    elif isinstance(value, bytes):
+        yield value, ""
+    elif isinstance(value, str) and len(value) > _REFERENCE:
+        data = from_base64(value)
+        yield data, "" if data is not None else "the text is no base64 of a picture"
+    elif isinstance(value, dict):
+        yield from _in_struct(value, root)
+
+
+def _in_struct(value: dict[str, Any], root: Path) -> Iterator[tuple[bytes | None, str]]:
+    data, path = value.get("bytes"), value.get("path")
+    if data is not None:
+        yield data, ""
+    elif path:
+        file = root / str(path)
+        if file.is_file():
+            yield file.read_bytes(), str(path)
+        else:
+            yield None, f"the row holds no bytes, and {str(path)!r} is not below the folder"
+
+
+@contextmanager
+def arrow_file(path: Path) -> Iterator[Any]:
+    """A reader of an Arrow file, as `datasets` saves them (a stream) or of the file form."""
+    with pa.memory_map(str(path)) as source:
+        if source.read(6) == b"ARROW1":
+            yield _Batches(pa.ipc.open_file(source))
+        else:
+            source.seek(0)
+            yield pa.ipc.open_stream(source)
+
+
+class _Batches:
+    """A file reader that is gone through as a stream."""
+
+    def __init__(self, reader: Any) -> None:
+        self.schema, self._reader = reader.schema, reader
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        return (self._reader.get_batch(number) for number in range(self._reader.num_record_batches))
+
+
+def tsv_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Rows of a file of tab-separated values with a head, as VLMEvalKit writes them.
+
+    Raises:
+        ValueError: it is not UTF-8, or not such a file.
+    """
+    before = csv.field_size_limit(_FIELD)
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            yield from csv.DictReader(stream, delimiter="\t")
+    except csv.Error as error:
+        raise ValueError(str(error)) from None
+    finally:
+        csv.field_size_limit(before)
+
+
+def tsv_column(path: Path) -> str | None:
+    """The column with pictures in base64, by the first row that has one."""
+    for number, row in enumerate(tsv_rows(path)):
+        found = [name for name, value in row.items() if _holds(value)]
+        if found or number >= _LOOKED_AT:
+            return found[0] if found else None
+    return None

@@ -1,0 +1,166 @@
+"""What a person wants avoided, found: a folder or file becomes chunks that workers read one by one.
+
+A published set gives its pictures, a benchmark folder of `slvr-bench` its own, any other folder all its picture files
+and all Parquet, Arrow and TSV files with a column of pictures. Hidden files and folders are passed over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from slvr_data.avoid.columns import arrow_file, picture_columns, tsv_column
+from slvr_data.avoid.features import method
+from slvr_data.errors import UsageError
+from slvr_data.manifest import NAME, load_manifest
+from slvr_data.shards import files_of
+
+PICTURES = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".mpo"}
+CLOSED = {".avif", ".heic", ".heif", ".jp2", ".jxl"}
+"""Pictures in forms that are not read: they are counted as unreadable, not passed over."""
+TABLES = {".parquet", ".arrow", ".tsv"}
+_FILES = 32
+"""Picture files in a chunk."""
+_BENCH = "bench.json"
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Pictures that one call reads: some files, one row group of a Parquet file, or one other table."""
+
+    root: str
+    files: tuple[str, ...]
+    """Paths below `root`."""
+    table: bool = False
+    group: int | None = None
+    """Of a Parquet file."""
+    columns: tuple[str, ...] = ()
+    """Of a table: those with pictures."""
+    stamp: str = ""
+    """Sizes and times of the files: it changes with them."""
+    pictures: tuple[()] = ()
+    """None that could be tried one by one where a worker dies of them."""
+
+    @property
+    def name(self) -> str:
+        """Of the shard that holds what a worker made of the chunk."""
+        told = (self.files, self.table, self.group, self.columns, self.stamp, method())
+        return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Given:
+    """A folder or file that was named, and its chunks in order."""
+
+    path: str
+    chunks: tuple[Chunk, ...]
+
+
+def open_given(told: str) -> Given:
+    """What `--avoid` names.
+
+    Raises:
+        UsageError: it is an address or not there, holds no pictures, or is a set published by reference.
+    """
+    if "://" in told:
+        raise UsageError(f"--avoid {told}: that is an address: download it first, and give its folder")
+    path = Path(told)
+    if not path.exists():
+        raise UsageError(f"--avoid {told}: there is no such folder or file")
+    root = path.absolute() if path.is_dir() else path.absolute().parent
+    try:
+        files, without = _files(root) if path.is_dir() else [path.name], list[str]()
+        chunks = tuple(_chunks(root, files, without))
+    except OSError as error:
+        raise UsageError(f"--avoid {told} cannot be read: {error}") from None
+    if not chunks:
+        why = f": {without[0]} has no column of pictures" if without else ""
+        raise UsageError(
+            f"--avoid {told} holds no pictures{why}: give a folder of pictures, a published set, a benchmark folder, "
+            "or Parquet, Arrow or TSV files with a column of pictures"
+        )
+    return Given(str(path.absolute()), chunks)
+
+
+def names_of(paths: Iterable[str]) -> dict[str, str]:
+    """A short name for each path, the last of its parts that tell them apart; a manifest shows no more."""
+    paths = sorted(set(paths))
+    names: dict[str, str] = {}
+    for parts in range(1, 1 + max((len(Path(path).parts) for path in paths), default=0)):
+        short = {path: "/".join(Path(path).parts[-parts:]) for path in paths if path not in names}
+        counts = Counter(short.values())
+        names |= {path: name for path, name in short.items() if counts[name] == 1 and name not in names.values()}
+    return names
+
+
+def _files(root: Path) -> list[str]:
+    """The files to read below `root`."""
+    if (root / NAME).is_file():
+        manifest = load_manifest(root)
+        return [file.path for file in files_of(manifest.files, "images")]
+    if (root / _BENCH).is_file():
+        return ["pictures.parquet"]
+    found = []
+    for folder, folders, files in os.walk(root, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in files:
+            if not name.startswith(".") and Path(name).suffix.lower() in PICTURES | CLOSED | TABLES:
+                found.append(Path(folder, name).relative_to(root).as_posix())
+    return sorted(found)
+
+
+def _chunks(root: Path, files: list[str], without: list[str]) -> Iterator[Chunk]:
+    singles = [file for file in files if Path(file).suffix.lower() not in TABLES]
+    for first in range(0, len(singles), _FILES):
+        some = tuple(singles[first : first + _FILES])
+        yield Chunk(str(root), some, stamp=_stamp(root, some))
+    for file in files:
+        if Path(file).suffix.lower() in TABLES:
+            yield from _of_table(root, file, without)
+
+
+def _stamp(root: Path, files: tuple[str, ...]) -> str:
+    found = []
+    for file in files:
+        try:
+            info = (root / file).stat()
+            found.append((info.st_size, info.st_mtime_ns))
+        except OSError:  # whoever reads it says so
+            found.append((-1, -1))
+    return hashlib.sha256(repr(found).encode()).hexdigest()[:16]
+
+
+def _of_table(root: Path, file: str, without: list[str]) -> Iterator[Chunk]:
+    """The chunks of a table; one that has no pictures is noted in `without`."""
+    columns: list[str] = []
+    groups: list[int | None] = [None]
+    more: dict[str, Any] = {"table": True, "stamp": _stamp(root, (file,))}
+    path = root / file
+    try:
+        if path.suffix.lower() == ".tsv":
+            column = tsv_column(path)
+            columns = [column] if column else []
+        elif path.suffix.lower() == ".arrow":
+            with arrow_file(path) as reader:
+                columns = picture_columns(reader.schema, iter(reader))
+        else:
+            with pq.ParquetFile(path) as parquet:
+                batches = parquet.iter_batches(batch_size=1)
+                columns = picture_columns(parquet.schema_arrow, batches)
+                groups = [*range(parquet.num_row_groups)]
+    except (pa.ArrowException, ValueError) as error:
+        text = " ".join(str(error).split())[:200]
+        raise UsageError(f"--avoid: {path} cannot be read ({text}): get the file again, or take it away") from None
+    if not columns:
+        without.append(file)
+        return
+    for group in groups:
+        yield Chunk(str(root), (file,), group=group, columns=tuple(columns), **more)

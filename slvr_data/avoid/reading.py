@@ -1,0 +1,147 @@
+"""A chunk of avoided pictures into rows: each picture described, or why it cannot be."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from slvr_data.avoid.columns import arrow_file, pictures_in, tsv_rows
+from slvr_data.avoid.features import Described, describe
+from slvr_data.avoid.given import Chunk
+from slvr_data.avoid.index import AvoidedPicture
+from slvr_data.images import PictureError, encode_jpeg, load
+from slvr_data.sources.paths import MAX_FILE_BYTES
+
+MAX_PIXELS = 400_000_000
+"""A larger avoided picture counts as unreadable."""
+PREVIEW = 256
+"""Longer side of the small pictures that people look at."""
+_ROWS = 4
+"""Of a table, that are in memory at a time."""
+
+ROWS = pa.schema([
+    ("name", pa.string()),
+    ("sha256", pa.string()),
+    ("problem", pa.string()),
+    ("preview", pa.binary()),
+    ("size", pa.list_(pa.int64())),
+    ("small_size", pa.list_(pa.int64())),
+    ("small", pa.binary()),
+    ("places", pa.binary()),
+    ("descriptors", pa.binary()),
+    ("hashes", pa.list_(pa.uint64())),
+])  # fmt: skip
+"""Of a picture that cannot be used, `name` and `problem` alone are set. `size` is that of features' places."""
+
+Encoded = tuple[str, bytes | None, str]
+"""Name, bytes, and where there are none, why."""
+
+
+def described_rows(chunk: Chunk) -> pa.Table:
+    """The pictures of a chunk as a table of `ROWS`, each distinct file once."""
+    rows: list[dict[str, Any]] = []
+    seen: set[str] = set()
+    for name, data, problem in _encoded(chunk):
+        if data is None:
+            rows.append({"name": name, "problem": problem})
+            continue
+        digest = hashlib.sha256(data).hexdigest()
+        if digest not in seen:
+            seen.add(digest)
+            rows.append({"name": name, "sha256": digest} | _row(data))
+    return pa.Table.from_pylist(rows, schema=ROWS)
+
+
+def _row(data: bytes) -> dict[str, Any]:
+    try:
+        pixels = load(data, MAX_PIXELS).pixels
+    except PictureError as error:
+        return {"sha256": None, "problem": f"{error.reason}: {error}"}
+    found = describe(pixels)
+    return {
+        "preview": preview(pixels),
+        "size": [found.width, found.height],
+        "small_size": list(found.small.shape),
+        "small": found.small.tobytes(),
+        "places": found.places.tobytes(),
+        "descriptors": found.descriptors.tobytes(),
+        "hashes": list(found.hashes),
+    }
+
+
+def preview(pixels: Image.Image) -> bytes:
+    """A small JPEG of a picture, for people."""
+    small = pixels.copy()
+    small.thumbnail((PREVIEW, PREVIEW), reducing_gap=3.0)
+    return encode_jpeg(small, 75)
+
+
+def described_of(row: dict[str, Any], given: str) -> tuple[AvoidedPicture, Described]:
+    """A readable row of `ROWS`, as the index takes it."""
+    small = np.frombuffer(row["small"], np.uint8).reshape(row["small_size"])
+    places = np.frombuffer(row["places"], np.int16).reshape(-1, 2)
+    descriptors = np.frombuffer(row["descriptors"], np.uint8).reshape(-1, 128)
+    hashes = row["hashes"][0], row["hashes"][1]
+    about = AvoidedPicture(given, row["name"], row["sha256"], row["preview"])
+    width, height = row["size"]
+    return about, Described(width, height, places, descriptors, small, hashes)
+
+
+def _encoded(chunk: Chunk) -> Iterator[Encoded]:
+    root = Path(chunk.root)
+    if not chunk.table:
+        for file in chunk.files:
+            yield _read(root, file)
+        return
+    (file,) = chunk.files
+    number = 0
+    try:
+        for number, row in _rows(root / file, chunk):
+            for column in chunk.columns:
+                for place, (data, why) in enumerate(pictures_in(row[column], root)):
+                    name = f"{file}:{number}" + (f":{column}" if len(chunk.columns) > 1 else "")
+                    yield name + (f":{place + 1}" if place else ""), data, why
+    except (pa.ArrowException, OSError, ValueError) as error:
+        after = f"after row {number}" if number else "from its start"
+        yield file, None, f"the table is damaged {after} ({' '.join(str(error).split())[:200]}): get it again"
+
+
+def _read(root: Path, file: str) -> Encoded:
+    path = root / file
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            return file, None, f"the file has {path.stat().st_size} bytes, at most {MAX_FILE_BYTES} are read"
+        return file, path.read_bytes(), ""
+    except OSError as error:
+        return file, None, f"it cannot be read: {error.strerror}"
+
+
+def _rows(path: Path, chunk: Chunk) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Rows of a chunk's columns, numbered from 1 in the whole file."""
+    columns = list(chunk.columns)
+    if path.suffix.lower() == ".tsv":
+        yield from enumerate(tsv_rows(path), 1)
+        return
+    if path.suffix.lower() == ".arrow":
+        with arrow_file(path) as reader:
+            number = 0
+            for batch in reader:
+                for first in range(0, batch.num_rows, _ROWS):
+                    for row in batch.slice(first, _ROWS).select(columns).to_pylist():
+                        number += 1
+                        yield number, row
+        return
+    group = chunk.group or 0
+    with pq.ParquetFile(path) as parquet:
+        number = sum(parquet.metadata.row_group(before).num_rows for before in range(group))
+        for batch in parquet.iter_batches(batch_size=_ROWS, row_groups=[group], columns=columns):
+            for row in batch.to_pylist():
+                number += 1
+                yield number, row

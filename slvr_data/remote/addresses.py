@@ -1,0 +1,68 @@
+"""Which names are addresses of other places, and how they may be shown: never with a credential in them.
+
+Commands and configurations hold locations as `Path`, and pathlib makes one slash of two: `s3://bucket/set` is held as
+`s3:/bucket/set`, and read here as what it was.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from urllib.parse import unquote
+
+from slvr_data.errors import UsageError
+
+_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/{1,3}(.*)", re.DOTALL)
+_LOCAL = ("file", "local")
+_USER = re.compile(r"//[^/@\s]+@")
+_TOKEN = re.compile(
+    r"(?i)(\b(?:x-amz-[a-z-]*(?:signature|credential|token)|aws_?access_?key_?id|aws_secret_access_key|signature|sig|"
+    r"token|secret|password)\s*[=:]\s*)[^&\s,;'\")]+"
+)
+_QUERY = re.compile(r"(://[^\s?]*)\?[^\s]*")
+
+
+def address_of(path: str | Path) -> str | None:
+    """The address that a location is, as fsspec takes it; None for a path on this machine, also as `file://`.
+
+    Raises:
+        UsageError: it holds a credential; those belong into the environment or into fsspec's configuration.
+    """
+    found = _ADDRESS.fullmatch(str(path))
+    if found is None or found[1] in _LOCAL:
+        return None
+    address = f"{found[1]}://{found[2].rstrip('/')}"
+    if "?" in found[2] or "@" in found[2].split("/")[0]:
+        raise UsageError(
+            f"{redacted(address)} holds a user, a password or a token: take it out, and give credentials by the "
+            "store's environment variables (AWS_ACCESS_KEY_ID, AWS_PROFILE, ...) or fsspec's configuration"
+        )
+    if not found[2].strip("/"):
+        raise UsageError(f"{address} names no folder: write {found[1]}://BUCKET/FOLDER")
+    return address
+
+
+def rooted(base: Path, name: str) -> str:
+    """A location that a file names, relative to the file's folder; an address stays what it is."""
+    return name if _ADDRESS.fullmatch(name) else str(base / name)
+
+
+def local_path(path: Path) -> Path:
+    """A path on this machine, without `file://` before it."""
+    found = _ADDRESS.fullmatch(str(path))
+    if found is None or found[1] not in _LOCAL:
+        return path
+    return Path("/" + unquote(found[2].lstrip("/")))
+
+
+def shown(path: str | Path) -> str:
+    """A location as it is told to people: an address with both its slashes, without anything secret."""
+    found = _ADDRESS.fullmatch(str(path))
+    if found is None or found[1] in _LOCAL:
+        return str(local_path(Path(path)))
+    return redacted(f"{found[1]}://{found[2]}")
+
+
+def redacted(text: str) -> str:
+    """A text without users, passwords, queries of addresses, and values of what is named like a credential."""
+    return _TOKEN.sub(r"\1***", _QUERY.sub(r"\1?***", _USER.sub("//***@", text)))

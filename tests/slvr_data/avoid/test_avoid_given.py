@@ -1,0 +1,126 @@
+"""What `--avoid` may name, and what is said of the rest."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import os
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from datasets import Dataset
+
+from slvr_data.avoid.given import names_of, open_given
+from slvr_data.avoid.reading import described_rows
+from slvr_data.errors import UsageError
+from tests.builds import photograph
+
+PICTURE, OTHER = photograph(1)[0], photograph(2)[0]
+
+
+def names(told: Path) -> dict[str, str | None]:
+    """Every picture that is read, with what is wrong with it."""
+    rows = [row for chunk in open_given(str(told)).chunks for row in described_rows(chunk).to_pylist()]
+    return {row["name"]: row["problem"] for row in rows}
+
+
+def parquet(path: Path, **columns: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(columns), path, row_group_size=2)
+
+
+def test_a_folder_of_pictures(tmp_path: Path) -> None:
+    for name in ("b/1.JPG", "a.jpeg", ".hidden/2.jpg", ".3.jpg", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(PICTURE if name != "a.jpeg" else OTHER)
+    assert names(tmp_path) == {"a.jpeg": None, "b/1.JPG": None}
+    assert names(tmp_path / "a.jpeg") == {"a.jpeg": None}
+
+
+def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "sound.jpg").write_bytes(PICTURE)
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    (tmp_path / "cut.jpg").write_bytes(OTHER[: len(OTHER) // 2])
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere")
+    found = names(tmp_path)
+    assert found.pop("sound.jpg") is None
+    assert "No such file" in str(found.pop("gone.png"))
+    reasons = {name: str(problem).split(":")[0] for name, problem in found.items()}
+    assert reasons == {
+        "empty.jpg": "picture-empty", "photo.heic": "picture-unreadable", "cut.jpg": "picture-truncated"
+    }  # fmt: skip
+
+
+def test_columns_of_pictures(tmp_path: Path) -> None:
+    struct = [{"bytes": PICTURE, "path": "a.jpg"}, {"bytes": None, "path": None}, {"bytes": OTHER, "path": None}]
+    texts = ["what is it?", None, "and this?"]
+    parquet(tmp_path / "struct.parquet", image=struct, question=texts)
+    assert names(tmp_path / "struct.parquet") == {"struct.parquet:1": None, "struct.parquet:3": None}
+    parquet(tmp_path / "bytes.parquet", question=texts, picture=[None, PICTURE, OTHER])
+    assert set(names(tmp_path / "bytes.parquet")) == {"bytes.parquet:2", "bytes.parquet:3"}
+    encoded = base64.b64encode(PICTURE).decode()
+    parquet(
+        tmp_path / "text.parquet", question=texts, shown=["data:image/jpeg;base64," + encoded, "no base64" * 20, None]
+    )
+    found = names(tmp_path / "text.parquet")
+    assert found["text.parquet:1"] is None and "base64" in str(found["text.parquet:2"])
+    parquet(tmp_path / "list.parquet", images=[[{"bytes": PICTURE, "path": None}, {"bytes": OTHER, "path": None}]])
+    assert set(names(tmp_path / "list.parquet")) == {"list.parquet:1", "list.parquet:1:2"}
+    parquet(tmp_path / "path.parquet", image=[{"bytes": None, "path": "in.jpg"}, {"bytes": None, "path": "not.jpg"}])
+    (tmp_path / "in.jpg").write_bytes(PICTURE)
+    found = names(tmp_path / "path.parquet")
+    assert found["path.parquet:1"] is None and "not.jpg" in str(found["path.parquet:2"])
+
+
+def test_a_saved_dataset(tmp_path: Path) -> None:
+    struct = [{"bytes": PICTURE, "path": None}, {"bytes": OTHER, "path": None}]
+    Dataset.from_dict({"image": struct, "index": [1, 2]}).save_to_disk(tmp_path / "saved")
+    assert len(names(tmp_path / "saved")) == 2
+
+
+def test_tab_separated_values_with_base64(tmp_path: Path) -> None:
+    """As VLMEvalKit writes HR-Bench: a later row may name an earlier one's picture by its index."""
+    with (tmp_path / "hr_bench_4k.tsv").open("w", newline="") as stream:
+        writer = csv.writer(stream, delimiter="\t")
+        writer.writerow(["index", "question", "image"])
+        for index, image in enumerate([base64.b64encode(PICTURE).decode(), "0", base64.b64encode(OTHER).decode()]):
+            writer.writerow([index, 'a "quoted"\nquestion', image])
+    assert set(names(tmp_path)) == {"hr_bench_4k.tsv:1", "hr_bench_4k.tsv:3"}
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ("https://example.org/vstar", "is an address: download it"),
+        ("nowhere", "no such folder"),
+        ("empty", "holds no pictures"),
+        ("table", "table.parquet has no column of pictures"),
+        ("damaged", "damaged.parquet cannot be read"),
+    ],
+)
+def test_what_is_refused(tmp_path: Path, told: str, words: str) -> None:
+    (tmp_path / "empty").mkdir()
+    parquet(tmp_path / "table/table.parquet", question=["what is it?"], data=[b"no picture"])
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged/damaged.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(UsageError, match=words):
+        open_given(told if "://" in told else str(tmp_path / told))
+
+
+def test_a_chunk_changes_with_its_files(tmp_path: Path) -> None:
+    file = tmp_path / "a.jpg"
+    file.write_bytes(PICTURE)
+    before = open_given(str(tmp_path)).chunks[0].name
+    assert open_given(str(tmp_path)).chunks[0].name == before
+    os.utime(file, ns=(1, 1))
+    assert open_given(str(tmp_path)).chunks[0].name != before
+
+
+def test_names_are_as_short_as_they_may_be() -> None:
+    assert names_of(["/data/vstar/images", "/data/hr/images", "/data/mmvp"]) == {
+        "/data/vstar/images": "vstar/images", "/data/hr/images": "hr/images", "/data/mmvp": "mmvp",
+    }  # fmt: skip

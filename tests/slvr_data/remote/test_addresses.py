@@ -1,0 +1,53 @@
+"""Names of places: what is an address, and what of it may be shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from slvr_data.errors import UsageError
+from slvr_data.remote.addresses import address_of, local_path, redacted, rooted, shown
+
+
+def test_a_path_holds_an_address_and_gives_it_back() -> None:
+    assert address_of(Path("s3://bucket/a/set")) == "s3://bucket/a/set"
+    assert address_of("s3://bucket/a/set/") == "s3://bucket/a/set"
+    assert address_of(Path("s3://bucket/a/set") / "data" / "x.parquet") == "s3://bucket/a/set/data/x.parquet"
+    assert shown(Path("gs://bucket/set")) == "gs://bucket/set"
+    assert rooted(Path("conf"), "s3://bucket/set") == "s3://bucket/set"
+    assert rooted(Path("conf"), "set") == "conf/set"
+
+
+@pytest.mark.parametrize("name", ["set", "/data/set", "./a:b/set", "C:/set", "a/s3:/b", "9x:/y"])
+def test_other_names_are_paths_of_this_machine(name: str) -> None:
+    assert address_of(Path(name)) is None
+    assert local_path(Path(name)) == Path(name)
+
+
+def test_file_addresses_are_paths_of_this_machine() -> None:
+    assert address_of(Path("file:///data/my%20set")) is None
+    assert local_path(Path("file:///data/my%20set")) == Path("/data/my set")
+    assert shown(Path("file:///data/set")) == "/data/set"
+
+
+@pytest.mark.parametrize("address", ["s3://AKIA:hidden@bucket/set", "https://host/set?token=hidden", "s3://hidden@b/s"])
+def test_a_credential_in_an_address_is_refused_and_not_repeated(address: str) -> None:
+    with pytest.raises(UsageError, match="environment variables") as raised:
+        address_of(address)
+    assert "hidden" not in str(raised.value)
+    assert "hidden" not in shown(address)
+
+
+def test_errors_of_stores_lose_their_secrets() -> None:
+    text = (
+        'Cannot connect to "https://b.s3.amazonaws.com/set?X-Amz-Credential=hidden&X-Amz-Signature=hidden", '
+        "aws_secret_access_key=hidden, token: hidden"
+    )
+    assert "hidden" not in redacted(text)
+    assert redacted("An error (NoSuchKey) in s3://bucket/a=1/set") == "An error (NoSuchKey) in s3://bucket/a=1/set"
+
+
+def test_an_address_without_a_folder_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"s3:// names no folder"):
+        address_of("s3:///")
