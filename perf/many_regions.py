@@ -13,7 +13,6 @@ import json
 import re
 import shutil
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -167,8 +166,3 @@ def _take(template: Template, rows: Rows, keys: dict[str, str], writer: str, tab
     tables["multiquery"]["pictures"].append({"picture_key": asked})
     for name in ("groups", "refused"):
         tables["multiquery"][name] += [row | {"picture_key": asked} for row in rows.get(name, [])]
-
-
-def shards_of(work: Path) -> Iterator[str]:
-    """Names of the shards, for those who want to open one again."""
-    yield from StageStore(work, "check").shards()
