@@ -135,9 +135,11 @@ def _rates(options: argparse.Namespace) -> None:
         for _ in pool.map(lambda pair: _try(options, *pair), wanted):
             pass
     for name, rate in wanted:
-        scores = json.loads((_trial(options, name, rate) / "report.json").read_text(encoding="utf-8"))
-        accuracy = scores["scores"]["accuracy"]
-        print(f"{name:<12} rates x {rate:<5g} accuracy {accuracy}", flush=True)
+        run = _trial(options, name, rate)
+        call(str(BIN / "slvr-bench"), "report", str(run), "--out", str(run / "report"))
+        scores = json.loads((run / "report" / "scores.json").read_text(encoding="utf-8"))["runs"][0]["scores"]
+        shown = (f"{key} {100 * scores[key]['value']:.1f} %" for key in ("accuracy", "both"))
+        print(f"{name}, rates x {rate:g}: {', '.join(shown)}", flush=True)
 
 
 def _trial(options: argparse.Namespace, name: str, rate: float) -> Path:

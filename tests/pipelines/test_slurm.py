@@ -24,7 +24,7 @@ for word in "$@"; do
     esac
     shift
 done
-echo "$@" >> "$ASKED"
+basename "$1" >> "$ASKED"
 for task in ${tasks:-none}; do
     [ "$task" = none ] || export SLURM_ARRAY_TASK_ID=$task SLURM_CPUS_PER_TASK=1
     bash "$@" >> "$ASKED.log" 2>&1 &
@@ -63,7 +63,7 @@ def test_an_array_of_jobs_gives_the_same_bytes(slurm: dict[str, str], tmp_path: 
     log = (tmp_path / "asked.log").read_text()
     assert done.returncode == 0, done.stderr + log
     asked = (tmp_path / "asked").read_text().splitlines()
-    assert [Path(line.split()[0]).name for line in asked] == ["part.sbatch", "merge.sbatch"]
+    assert asked == ["part.sbatch", "merge.sbatch"]
     assert f"part 0/{PARTS} is finished" in log and f"part 1/{PARTS} is finished" in log
     run(*of_coco(file, "--workers", 1, "--out", tmp_path / "alone"))
     assert published(tmp_path / "set") == published(tmp_path / "alone")
@@ -76,3 +76,10 @@ def test_a_part_that_fails_fails_its_job(slurm: dict[str, str], tmp_path: Path) 
     assert "unknown source 'scenes:none'" in (tmp_path / "asked.log").read_text()
     assert "merge" not in (tmp_path / "asked").read_text()
     assert "usage: submit.sh" in submit(slurm, tmp_path / "set", "many", "scenes").stderr
+
+
+def test_an_address_is_no_folder(slurm: dict[str, str], tmp_path: Path) -> None:
+    """As a path, it would be a folder of this machine that is named s3:."""
+    done = submit(slurm, "s3://bucket/set", PARTS, "scenes", "--limit", 1)
+    assert done.returncode == 2 and "OUT s3://bucket/set is an address" in done.stderr
+    assert not (tmp_path / "asked").exists()

@@ -81,7 +81,7 @@ def test_data_with_one_query_a_region_asks_each_region_one_thing(few: list[Lesso
     assert len(single) < 0.7 * len(several)
 
 
-@pytest.mark.parametrize("name", ["direct", "pause", "text", "slvr-bottleneck-k1", "multi-encoder"])
+@pytest.mark.parametrize("name", ["direct", "pause", "text", "slvr-k4", "multi-encoder"])
 def test_an_arm_is_trained_and_its_checkpoint_says_how_it_replies(
     name: str, few: list[Lesson], base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
