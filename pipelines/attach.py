@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from pipelines.build import WORK
+from pipelines.opened import WORK
 from slvr_data import images
 from slvr_data.card import with_files
 from slvr_data.errors import UsageError

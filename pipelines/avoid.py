@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.avoid_settings import AvoidedGiven, AvoidSettings
 from pipelines.finished import shards
+from pipelines.left import Left
 from pipelines.plan import Plan
-from pipelines.stages.avoid import AVOIDED, COMPARED, INDEXES
+from pipelines.stages.avoid import AVOIDED, COMPARED, INDEXES, compared_with, lost_pictures, note_lost
 from pipelines.store import StageStore
-from pipelines.tasks import TaskPicture
+from pipelines.tasks import ShardTask, TaskPicture
+from slvr_data.avoid.columns import ELSEWHERE
 from slvr_data.avoid.features import method, require
-from slvr_data.avoid.given import Chunk, Given, names_of, open_given
+from slvr_data.avoid.given import Chunk, Given, names_of, open_given, placed
 from slvr_data.avoid.index import write_index
 from slvr_data.avoid.reading import described_of
 from slvr_data.errors import UsageError
@@ -32,10 +34,12 @@ from slvr_data.spilled import IdSet
 if TYPE_CHECKING:
     from pipelines.config import BuildConfig
     from pipelines.engines import Engine
+    from pipelines.engines.lost import WorkerLostError
     from pipelines.progress import Progress
 
 NONE = "none"
 """`--avoid none`: avoid nothing from now on."""
+_MOST_NAMED = 5
 _SHARD = 64
 """Pictures that are compared by one call, at most."""
 
@@ -63,12 +67,12 @@ class Avoiding:
         """`told` is what this run names, `known` what the set avoided before: both hold, unless `NONE` is told.
 
         Raises:
-            UsageError: OpenCV is missing, or something told holds no pictures, or is the set itself.
+            UsageError: OpenCV is missing, or something that is avoided holds no pictures, or the set itself, or is a
+                part of it.
         """
-        if own := [name for name in told or () if "://" not in name and Path(name).resolve() == out.resolve()]:
-            raise UsageError(f"--avoid {own[0]} is the set itself: name what it must not hold")
         self._say = say
         self._known = known
+        self._index: str | None = None
         self._parts: list[_Part] = []
         if told and NONE in told:
             if len(told) > 1:
@@ -76,20 +80,41 @@ class Avoiding:
             return
         if told or known:
             require()
+            remembered = [before.path for before in (known.given if known else ())]
+            for name in [*(told or ()), *(path for path in remembered if Path(path).exists())]:
+                _refuse_itself(name, out)
             self._parts = self._opened(told or [])
+
+    @property
+    def anew(self) -> bool:
+        """Whether the set avoids other pictures than before; known once `looked` has been through."""
+        before = self._known.index if self._known is not None else None
+        return before != self._index
 
     def _opened(self, told: list[str]) -> list[_Part]:
         found = {given.path: given for given in map(open_given, told)}
-        parts = [_part(given) for given in found.values()]
+        gone = []
         for before in self._known.given if self._known else ():
-            if before.path in found:
+            if str(placed(before.path)) in found:
                 continue
             if Path(before.path).exists():
-                parts.append(_part(open_given(before.path)))
+                again = open_given(before.path)
+                found[again.path] = again
             else:
                 self._say(f"avoided {before.path} is not there any more: what was read of it before is used")
-                parts.append(_Part(before.path, (), tuple(before.chunks)))
-        return sorted(parts, key=lambda part: part.path)
+                gone.append(_Part(before.path, (), tuple(before.chunks)))
+        for given in found.values():
+            self._tell_passed_over(given)
+        parts = [*map(_part, found.values()), *gone]
+        names = names_of(part.path for part in parts)
+        return sorted(parts, key=lambda part: names[part.path])  # not by paths: machines mount folders elsewhere
+
+    def _tell_passed_over(self, given: Given) -> None:
+        """Say which tables are taken to hold no pictures."""
+        if given.without:
+            more = len(given.without) - _MOST_NAMED
+            names = ", ".join(given.without[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+            self._say(f"in avoided {given.path}, tables without a column of pictures are passed over: {names}")
 
     def intended(self) -> AvoidSettings | None:
         """What the settings say until `looked` has been through: where more is to be avoided, nothing is published."""
@@ -111,8 +136,11 @@ class Avoiding:
         engine: Engine,
         progress: Progress,
         cpu_seconds: dict[str, float],
+        left: Left,
     ) -> AvoidSettings | None:
         """Compare every picture of this run's part; what the set avoids now.
+
+        `left` is told of pictures that end every worker which compares them.
 
         Raises:
             UsageError: of something that is avoided, not one picture can be read.
@@ -125,13 +153,21 @@ class Avoiding:
         settings = self._indexed(store, work)
         if self._known is not None and self._known.index not in ("", settings.index):
             self._say("what is avoided has changed: all pictures are compared again")
-        _compare(settings.index, config, work, plan, engine, progress, cpu_seconds)
+        self._index = settings.index
+        _compare(settings.index, config, work, plan, engine, progress, cpu_seconds, left)
         return settings
 
     def _describe(self, store: StageStore, engine: Engine, progress: Progress, cpu_seconds: dict[str, float]) -> None:
         """Read the chunks that have not been read yet."""
-        sound = {shard for shard, _ in store.index({"pictures": ["name"]})}
-        chunks = {chunk.name: chunk for part in self._parts for chunk in part.chunks if chunk.name not in sound}
+        wanted = {chunk.name: chunk for part in self._parts for chunk in part.chunks}
+        sound = set()
+        for shard, found in store.index({"pictures": ["problem"]}):
+            problems = (problem or "" for problem in found["pictures"]["problem"])
+            if shard in wanted and any(problem.startswith(ELSEWHERE) for problem in problems):
+                store.remove(shard)  # what it names may be there now
+            else:
+                sound.add(shard)
+        chunks = {name: chunk for name, chunk in wanted.items() if name not in sound}
         missing = [part.path for part in self._parts for shard in part.shards if shard not in sound]
         if missing:
             raise UsageError(
@@ -195,6 +231,21 @@ def _part(given: Given) -> _Part:
     return _Part(given.path, given.chunks, ())
 
 
+def _refuse_itself(name: str, out: Path) -> None:
+    """What holds the set, or lies in it, would empty it. Raises UsageError."""
+    if "://" in name:  # it is refused anyway
+        return
+    ours, avoided = out.resolve(), Path(name).resolve()
+    if avoided == ours:
+        raise UsageError(f"--avoid {name} is the set itself: name what it must not hold")
+    if avoided in ours.parents or ours in avoided.parents:
+        how = "holds" if avoided in ours.parents else "is a part of"
+        raise UsageError(
+            f"--avoid {name} {how} the set itself ({out}), which would empty it: name what it must not hold, or "
+            f"--avoid {NONE} where that is remembered"
+        )
+
+
 def _rows(store: StageStore, shard_names: list[str], columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
     for shard in shard_names:
         yield from store.load(shard, "pictures", columns).to_pylist()
@@ -218,9 +269,16 @@ def write_missing_index(settings: AvoidSettings, store: StageStore, work: Path) 
 
 
 def unreadable_rows(settings: AvoidSettings, work: Path) -> Iterator[dict[str, Any]]:
-    """Avoided pictures that cannot be read: given, name, problem."""
+    """Avoided pictures that cannot be read: given, name, problem.
+
+    Raises:
+        UsageError: a build was stopped while it read some of them again.
+    """
     store = StageStore(work, AVOIDED)
+    there = set(store.shards())
     for known in settings.given:
+        if not there.issuperset(known.chunks):
+            raise UsageError(f"what was read of avoided {known.path} is not there any more: run the build again")
         for row in _rows(store, known.chunks, ["name", "sha256", "problem"]):
             if row["sha256"] is None:
                 yield {"given": known.name, "name": row["name"], "problem": row["problem"]}
@@ -234,14 +292,15 @@ def _compare(
     engine: Engine,
     progress: Progress,
     cpu_seconds: dict[str, float],
+    left: Left,
 ) -> None:
-    """Compare the pictures of this run's part that have not been compared with this index yet."""
+    """Compare the pictures of this run's part that have not been compared with this index yet.
+
+    Those that have ended workers before they came here would end them here too.
+    """
     store = StageStore(work, COMPARED)
     store.clean()
-    done = IdSet()
-    for shard, found in store.index({"looks": ["image_id"]}):
-        if shard.startswith(index[:12]):
-            done.update(found["looks"]["image_id"])
+    done = _compared(store, index)
     part, parts = config.part
     mine = [image_id for image_id in plan.image_ids if part_of(image_id, parts) == part]
     size = config.shard_size or max(1, min(_SHARD, -(-len(mine) // (4 * engine.workers))))
@@ -253,13 +312,33 @@ def _compare(
                     continue
                 if picture.image_id in done or all(region.rejected is not None for region in picture.regions):
                     counting.advance(1, reused=True)
+                    continue
+                task = TaskPicture(picture, prepare=False, crop=frozenset(), dropped=frozenset(), annotate=False,
+                                   profiled_in=None)  # fmt: skip
+                if picture.image_id in left.lost:
+                    counting.advance(1, reused=True)
+                    note_lost(ShardTask([task]), index, store)
                 else:
-                    yield TaskPicture(picture, prepare=False, crop=frozenset(), dropped=frozenset(), annotate=False,
-                                      profiled_in=None)  # fmt: skip
+                    yield task
 
-        for report in engine.map("compare_avoided", ((task, index) for task in shards(still_open(), size))):
+        def lost(task: ShardTask, error: WorkerLostError) -> None:
+            note_lost(task, index, store)
+            left.lose(task, error)
+
+        for report in engine.map("compare_avoided", ((task, index) for task in shards(still_open(), size)), lost):
             counting.advance(report.pictures)
             cpu_seconds["avoid"] += report.cpu_seconds
     for shard in store.shards():
         if not shard.startswith(index[:12]):
             store.remove(shard)
+
+
+def _compared(store: StageStore, index: str) -> IdSet:
+    """Pictures that have been compared with an index; what was lost before is tried again."""
+    for shard in set(lost_pictures(store, index).values()):
+        store.remove(shard)
+    done, wanted = IdSet(), set(compared_with(store, index))
+    for shard, found in store.index({"looks": ["image_id"]}):
+        if shard in wanted:
+            done.update(found["looks"]["image_id"])
+    return done

@@ -8,10 +8,11 @@ from typing import Any
 
 from pipelines.matches import LIST, in_words
 from pipelines.settings import load_settings
-from pipelines.stages.avoid import COMPARED
+from pipelines.stages.avoid import COMPARED, compared_with
 from pipelines.store import RowCache, StageStore
 from slvr_data.errors import UsageError
 from slvr_data.files import write_atomic
+from slvr_data.manifest import NAME, load_manifest
 from slvr_data.pages.avoided import Box, Pair, Side, render_avoided
 
 PAGE = "avoided.html"
@@ -23,15 +24,18 @@ def avoided_lines(folder: Path) -> list[dict[str, Any]]:
     """The list that the last publication left in the working folder.
 
     Raises:
-        UsageError: the set avoids nothing, or has not been published since it does.
+        UsageError: the set avoids nothing, or has not been published since it does, or since that has changed.
     """
     work = folder / ".work"
     settings = load_settings(work) if work.is_dir() else None
     if settings is None or settings.avoid is None:
         raise UsageError(f"{folder} avoids nothing: slvr-data build-attributes ... --avoid DIR (in its working folder)")
     path = work / LIST
-    if not path.exists():
+    published = load_manifest(folder).configuration.get("avoid") if (folder / NAME).exists() else None
+    if not path.exists() or published is None:
         raise UsageError(f"{folder} has not been published since it avoids pictures: run its build again")
+    if published["index"] != settings.avoid.index:
+        raise UsageError(f"{folder} has not been published since what it avoids has changed: run its build again")
     try:
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except ValueError as error:
@@ -73,11 +77,12 @@ def _pairs(work: Path, index: str, lines: list[dict[str, Any]]) -> list[Pair]:
     wanted = {line["image_id"] for line in lines}
     shards = {
         image_id: shard
-        for shard in store.shards()
-        if shard.startswith(index[:12])
+        for shard in compared_with(store, index)
         for image_id in store.load(shard, "looks", ["image_id"])["image_id"].to_pylist()
         if image_id in wanted
     }
+    if missing := wanted - shards.keys():
+        raise UsageError(f"what was found of {len(missing)} listed pictures is not there any more: run the build again")
     cache = RowCache(store, "looks", "image_id")
     return [_pair(line, cache.rows(shards[line["image_id"]], line["image_id"])[0]) for line in lines]
 

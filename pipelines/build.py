@@ -10,7 +10,6 @@ import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -25,8 +24,9 @@ from pipelines.embeddings import Embeddings
 from pipelines.engines import Engine, open_engine
 from pipelines.finished import Finished, shards
 from pipelines.history import History, history_of
-from pipelines.left import Left
+from pipelines.left import UNSEEN, Left
 from pipelines.matches import Matches
+from pipelines.opened import WORK, opened
 from pipelines.plan import Plan, check_nothing_lost, load_partitions, save_partitions
 from pipelines.progress import Progress
 from pipelines.publish import Publisher
@@ -37,10 +37,8 @@ from pipelines.retry import Retries, rejected_profiles
 from pipelines.settings import Settings, load_settings, reconciled, save_settings
 from pipelines.tasks import ShardReport, TaskPicture
 from slvr_data.errors import UsageError
-from slvr_data.files import remove_leftovers, write_atomic
+from slvr_data.files import write_atomic
 from slvr_data.ids import part_of
-from slvr_data.lock import Lock
-from slvr_data.manifest import NAME
 from slvr_data.remote.artefacts import note_removed
 from slvr_data.requests.failures import UnfinishedError
 from slvr_data.sources.base import SourceConfig
@@ -48,10 +46,8 @@ from slvr_data.sources.base import SourceConfig
 if TYPE_CHECKING:
     from pipelines.serving import Serving
 
-WORK = ".work"
-_MARK = "slvr"
-"""A file that says whose working folder it is."""
 _READY_FOR = "run `slvr-data merge` over all parts to publish"
+_GOES_ON = "the same command goes on with the rest"
 
 
 @dataclass
@@ -80,46 +76,6 @@ class Summary:
         """
         if self.unfinished:
             raise UnfinishedError(self.unfinished)
-
-
-@contextmanager
-def opened(out: Path, progress_file: str = "progress.json") -> Iterator[tuple[Path, Progress]]:
-    """The working folder of a set, locked; made where there is none.
-
-    Raises:
-        UsageError: the folder holds something else, or another process writes it.
-    """
-    work = out / WORK
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"--out {out} is a file: name a folder")
-    new = not (work / _MARK).exists()
-    if new:
-        _refuse_foreign(out)
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-        (work / _MARK).touch()
-    except OSError as error:
-        raise UsageError(f"--out {out} cannot be made: {error.strerror}") from None
-    progress = Progress(work / progress_file)
-    with Lock(work / "lock") as lock:
-        if lock.took_over:
-            progress.say(f"taking over from {lock.took_over}, which is gone")
-        for folder in (work, out):
-            remove_leftovers(folder)
-        try:
-            yield work, progress
-        except UsageError:
-            if new and not (work / "settings.json").exists():  # nothing was begun: leave nothing behind
-                shutil.rmtree(work)
-            raise
-
-
-def _refuse_foreign(out: Path) -> None:
-    found = sorted(path.name for path in out.iterdir()) if out.exists() else []
-    if NAME in found:
-        raise UsageError(f"--out {out} holds a published set without its working files: build into another folder")
-    if found:
-        raise UsageError(f"--out {out} holds something else ({found[0]}): name a new or an empty folder")
 
 
 def build_attributes(config: BuildConfig, retry_rejected: str | None = None) -> Summary:
@@ -158,15 +114,17 @@ def build_attributes(config: BuildConfig, retry_rejected: str | None = None) -> 
                 finished = Finished(work)
                 retries.begin(retry_rejected, partial(rejected_profiles, plan, finished))
             left = _work(config, work, plan, Finished(work, old=False), engine, progress, summary, looked=fresh)
-            _avoid(avoiding, settings, config, work, plan, engine, progress, summary)
+            left = _avoid(avoiding, settings, config, work, plan, engine, progress, summary, left or Left())
         if config.shard is None:
             publish(config, settings, work, plan, history, progress, summary)
         elif left is None:
-            progress.say(f"part {config.shard} is finished: {_READY_FOR}")
+            _end_part(config, work, plan, progress, summary)
+        if settings.multiquery and avoiding.anew:
+            progress.say(f"what is avoided has changed: run slvr-data build-multiquery {config.out} again")
         reopened = Finished(work).reopened
         as_before = sum(len(picture.regions) for picture in plan.pictures() if picture.key in reopened)
-        if left is not None:
-            summary.unfinished = _left(config, summary, left, as_before)
+        if left is not None or summary.accounts.get("regions_unfinished"):
+            summary.unfinished = _left(config, summary, left.why() if left is not None else UNSEEN, as_before)
         elif not as_before:
             retries.over()
         return summary
@@ -178,7 +136,18 @@ def _look_at_server(config: BuildConfig) -> None:
     preflight(config.served, config.out / WORK, lambda text: print(text, file=sys.stderr, flush=True))
 
 
-def _left(config: BuildConfig, summary: Summary, left: Left, as_before: int) -> str:
+def _end_part(config: BuildConfig, work: Path, plan: Plan, progress: Progress, summary: Summary) -> None:
+    """Say that a part is finished, where all of it is there to be seen."""
+    part, parts = config.part
+    finished = Finished(work)
+    mine = (picture for picture in plan.pictures() if part_of(picture.image_id, parts) == part)
+    if missing := sum(finished.open_work(picture) is not None for picture in mine):
+        summary.unfinished = f"{missing:,} pictures of part {config.shard} are unfinished ({UNSEEN}); {_GOES_ON}"
+    else:
+        progress.say(f"part {config.shard} is finished: {_READY_FOR}")
+
+
+def _left(config: BuildConfig, summary: Summary, why: str, as_before: int) -> str:
     """In words; `as_before` regions are those of pictures that a retry has opened."""
     regions = summary.accounts.get("regions_unfinished")
     what = f"{regions:,} regions are unfinished" if regions else "not all regions are finished"
@@ -186,7 +155,7 @@ def _left(config: BuildConfig, summary: Summary, left: Left, as_before: int) -> 
         again = f"the pictures of {as_before:,} regions are not asked about again yet, and stay as they were"
         what = f"{what}, and {again}" if regions else again
     kept = "what is finished is published" if config.shard is None else "what is finished is kept"
-    return f"{what} ({left.why()}); {kept}, the same command goes on with the rest"
+    return f"{what} ({why}); {kept}, {_GOES_ON}"
 
 
 def _plan(
@@ -289,13 +258,18 @@ def _avoid(
     engine: Engine,
     progress: Progress,
     summary: Summary,
-) -> None:
-    """Compare with what is avoided, and remember that in the settings: from then on publications hold to it."""
+    left: Left,
+) -> Left | None:
+    """Compare with what is avoided, and remember that in the settings: from then on publications hold to it.
+
+    What is open at the end, `left` included.
+    """
     started = time.time()
-    settings.avoid = avoiding.looked(config, work, plan, engine, progress, summary.cpu_seconds)
+    settings.avoid = avoiding.looked(config, work, plan, engine, progress, summary.cpu_seconds, left)
     save_settings(work, settings)
     if settings.avoid:
         summary.seconds["avoiding"] = time.time() - started
+    return left if left.why() else None
 
 
 def _serving(config: BuildConfig, work: Path, engine: Engine, progress: Progress, looked: bool) -> Serving | None:

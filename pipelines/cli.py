@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from pipelines.commands import build, embed, publication, reading, serving
 from slvr_data import commandline
 
+
+class _Group(TyperGroup):
+    """The commands. Typer loads pydantic, half of what help costs, to make a bool of the missing --help before them."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """As it was, with a value where it is not given."""
+        option = super().get_help_option(ctx)
+        if option is not None and option.default is None:
+            option.default = False
+        return option
+
+
 app = typer.Typer(
     name="slvr-data",
+    cls=_Group,
     help="Build SLV-Set: regions of pictures, their attribute profiles, published as Parquet.",
     no_args_is_help=True,
     add_completion=False,

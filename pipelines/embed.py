@@ -11,12 +11,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from pipelines.asking_config import check_addresses
-from pipelines.build import WORK, Summary, make_plan, opened, publish
+from pipelines.build import Summary, make_plan, publish
 from pipelines.config import assign, explain
 from pipelines.embed_calls import Calls, open_texts
 from pipelines.embeddings import VectorStore
 from pipelines.finished import Finished
 from pipelines.history import history_of
+from pipelines.opened import WORK, opened
 from pipelines.plan import load_partitions
 from pipelines.progress import Progress
 from pipelines.republish import check_finished, config_of, known_settings

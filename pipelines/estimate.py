@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.asking_config import AskingConfig, check_served, load_asking
-from pipelines.build import WORK, build_attributes
+from pipelines.build import build_attributes
 from pipelines.config import BuildConfig, load_config
 from pipelines.multiquery import build_multiquery
+from pipelines.opened import WORK
 from pipelines.serving import ledger_file
 from slvr_data.errors import RunError, UsageError
 from slvr_data.requests.config import ServedConfig

@@ -92,8 +92,12 @@ class Finished:
         return task if task.prepare or task.crop or task.annotate or key not in self.checked else None
 
     def is_open(self, picture: PlannedPicture) -> bool:
-        """Whether profiles or verdicts of the picture, as it is now, are still to come."""
-        return picture.key not in self.profiled or picture.key not in self.checked
+        """Whether anything of the picture, as it is now, is still to come, or is not to be seen from here yet."""
+        key = picture.key
+        if key not in self.profiled or key not in self.checked or picture.image_id not in self.prepared:
+            return True
+        usable = (region.region.region_id for region in picture.regions if region.rejected is None)
+        return any(region not in self.cropped and region not in self.dropped for region in usable)
 
     def cache(self, stage: str, table: str, key: str, columns: list[str] | None = None) -> RowCache:
         """Rows of a stage's table by key; of some columns alone, the key among them."""

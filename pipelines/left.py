@@ -12,6 +12,8 @@ from pipelines.engines.lost import WorkerLostError, region_count
 _VARYING = re.compile(r"[\w-]*\d[\w-]*")
 """A number, or an id: a word with a digit in it."""
 _REASON_CHARACTERS = 80
+UNSEEN = "shards that were finished are damaged, or a network file system does not show them here yet"
+"""Why something is open although every call has come back."""
 
 
 @dataclass
@@ -26,6 +28,8 @@ class Left:
 
     examples: dict[str, str] = field(default_factory=dict)
     """The first of each reason, in full."""
+    lost: set[str] = field(default_factory=set)
+    """image_id of pictures that end every worker which takes them."""
 
     def note(self, evidence: str) -> None:
         """Count a region that was left open."""
@@ -37,6 +41,7 @@ class Left:
         """Count the regions of a shard that ends its workers."""
         for picture in task.pictures:
             self.pictures += 1
+            self.lost.add(picture.planned.image_id if picture.planned is not None else picture.image_id)
             for _ in range(max(1, region_count(picture))):
                 self.note(str(error))
 

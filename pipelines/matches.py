@@ -10,7 +10,7 @@ from pipelines.avoid import unreadable_rows
 from pipelines.avoid_settings import AvoidSettings
 from pipelines.outcome import Outcome, Reason
 from pipelines.plan import PlannedPicture
-from pipelines.stages.avoid import COMPARED
+from pipelines.stages.avoid import COMPARED, compared_with, uncompared
 from pipelines.store import StageStore
 from slvr_data.errors import RunError, UsageError
 from slvr_data.files import write_atomic
@@ -35,15 +35,17 @@ class Matches:
         self._compared = IdSet()
         self._found: dict[str, dict[str, Any]] = {}
         store = StageStore(work, COMPARED)
-        for shard in store.shards():
-            if shard.startswith(settings.index[:12]):
-                table = store.load(shard, "looks", _LIGHT)
-                self._compared.update(table["image_id"].to_pylist())
-                self._found |= {row["image_id"]: row for row in table.to_pylist() if row["how"] is not None}
+        for shard in compared_with(store, settings.index):
+            table = store.load(shard, "looks", _LIGHT)
+            self._compared.update(table["image_id"].to_pylist())
+            self._found |= {row["image_id"]: row for row in table.to_pylist() if row["how"] is not None}
+        self._lost = uncompared(store, settings.index)
         self._lines: list[dict[str, Any]] = []
 
     def applied(self, picture: PlannedPicture, outcome: Outcome) -> Outcome:
         """The outcome of a picture in its final split: one of train that is avoided is not published.
+
+        One that ended every worker which compared it stays unfinished, whatever its split.
 
         Raises:
             RunError: the picture has not been compared.
@@ -51,6 +53,9 @@ class Matches:
         if not outcome.kept:
             return outcome
         if picture.image_id not in self._compared:
+            if picture.image_id in self._lost:
+                open_ = [*outcome.unfinished, *(kept.planned for kept in outcome.kept)]
+                return Outcome(gone=outcome.gone, unfinished=sorted(open_, key=lambda item: item.region.region_id))
             raise RunError(
                 f"picture {picture.files[0][1]} has not been compared with what is avoided yet: run the same "
                 "slvr-data build-attributes again (of a build in parts, all parts with the same --avoid)"

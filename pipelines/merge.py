@@ -5,13 +5,16 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from pipelines.build import WORK, Summary, make_plan, opened, publish
+from pipelines.avoid_settings import AvoidSettings
+from pipelines.build import Summary, make_plan, publish
 from pipelines.finished import STAGES, Finished
 from pipelines.history import history_of
+from pipelines.opened import WORK, opened
 from pipelines.plan import check_nothing_lost, load_partitions, save_partitions
 from pipelines.republish import check_finished, config_of
 from pipelines.settings import Settings, load_settings, reconciled, save_settings
-from pipelines.stages.avoid import AVOIDED, COMPARED
+from pipelines.stages.avoid import AVOIDED, COMPARED, uncompared
+from pipelines.store import StageStore
 from slvr_data.errors import UsageError
 from slvr_data.files import folder_atomic, write_atomic
 from slvr_data.remote.addresses import address_of
@@ -19,13 +22,16 @@ from slvr_data.requests.ledger import Ledger
 from slvr_data.sources.base import SourceConfig
 
 
-def merge(parts: list[Path], out: Path, images: list[str]) -> dict[str, int]:
+def merge(parts: list[Path], out: Path, images: list[str], unfinished: bool = False) -> dict[str, int]:
     """Take over the finished shards of all parts, check that nothing is missing, publish; the accounts.
+
+    With `unfinished`, what is missing is left out of the publication, and counted.
 
     Every part has read the whole of the sources, so their plans must be equal.
 
     Raises:
-        UsageError: a folder is not a part, parts were built differently, or some are missing.
+        UsageError: a folder is not a part, parts were built differently, some are missing, or the set in `out` avoids
+            pictures that they do not.
     """
     settings = _common_settings(parts)
     plans = load_partitions(parts[0] / WORK / "plan")
@@ -35,6 +41,7 @@ def merge(parts: list[Path], out: Path, images: list[str]) -> dict[str, int]:
             raise UsageError(f"{parts[0]} and {part} have read different rows: build all parts from the same sources")
     with opened(out) as (work, progress):
         known, count, avoid = load_settings(work), settings.parts, settings.avoid
+        _refuse_less(known.avoid if known is not None else None, avoid, out)
         settings.sources = _placed(settings.sources, images)
         settings = reconciled(config_of(settings, out), known, has_work=known is not None)
         settings.avoid = avoid
@@ -50,7 +57,9 @@ def merge(parts: list[Path], out: Path, images: list[str]) -> dict[str, int]:
         save_partitions(work / "plan", plans, set())
         config = config_of(settings, out)
         plan = make_plan(config, before | plans, history)
-        check_finished(plan, Finished(work), out, count)
+        check_finished(plan, Finished(work), out, count, anyway=unfinished)
+        if avoid is not None and not unfinished:
+            _check_compared(avoid, work, out)
         summary = Summary()
         publish(config, settings, work, plan, history, progress, summary)
     return summary.accounts
@@ -72,6 +81,28 @@ def _common_settings(parts: list[Path]) -> Settings:
         first.parts = max(first.parts, settings.parts)
     assert first is not None
     return first
+
+
+def _refuse_less(before: AvoidSettings | None, now: AvoidSettings | None, out: Path) -> None:
+    """What a set avoids, its new parts avoid too, and perhaps more. Raises UsageError."""
+    given = now.given if now is not None else []
+    paths = {known.path for known in given}
+    alike = {(known.name, known.pictures, known.unreadable) for known in given}
+    for known in before.given if before is not None else ():
+        if known.path not in paths and (known.name, known.pictures, known.unreadable) not in alike:
+            raise UsageError(
+                f"{out} avoids the pictures of {known.path}, and the parts do not: build all parts with the same "
+                f"--avoid, or give that up first with slvr-data build-attributes ... --out {out} --avoid none"
+            )
+
+
+def _check_compared(avoid: AvoidSettings, work: Path, out: Path) -> None:
+    """Raises UsageError where pictures ended their workers while they were compared with what is avoided."""
+    if missing := len(uncompared(StageStore(work, COMPARED), avoid.index)):
+        raise UsageError(
+            f"{out}: {missing} pictures have ended every worker that compared them with what is avoided: run their "
+            "parts again, or merge with --unfinished to publish without these pictures"
+        )
 
 
 def _placed(sources: list[SourceConfig], images: list[str]) -> list[SourceConfig]:

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from slvr_data.remote.addresses import told
+
 _FILE_SECONDS = 1.0
 _LINE_SECONDS = 5.0
 
@@ -26,7 +28,8 @@ class Progress:
         self._written = self._printed = 0.0
 
     def say(self, text: str) -> None:
-        """A line for the person who waits."""
+        """A line for the person who waits; of a set at an address, the address stands for its copy here."""
+        text = told(text)
         if self._bar is not None:
             self._bar.console.print(text, markup=False, highlight=False)
         else:

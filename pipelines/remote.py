@@ -6,6 +6,7 @@ Everything between is as on one machine: no stage, check or publication knows of
 from __future__ import annotations
 
 import fcntl
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -14,12 +15,13 @@ from typing import Any
 
 from slvr_data.errors import SlvrError
 from slvr_data.manifest import load_manifest
-from slvr_data.remote.addresses import local_path
+from slvr_data.remote.addresses import copy_of, local_path
 from slvr_data.remote.artefacts import WORK
 from slvr_data.remote.place import Place, place_of
 
 PUBLISHED = ("images", "attributes", "multiquery", "embeddings", "crops", "rejections")
 _LEDGER = f"{WORK}/requests/ledger.json"
+_WITH_STAGES = (f"{WORK}/settings.json", f"{WORK}/avoided.jsonl")
 
 
 def _say(text: str) -> None:
@@ -52,10 +54,16 @@ def merging(parts: list[Path], out: Path, scratch: Path | None = None) -> Iterat
 
 
 @contextmanager
-def reading(folder: Path, configs: tuple[str, ...] = PUBLISHED, scratch: Path | None = None) -> Iterator[Path]:
+def reading(
+    folder: Path,
+    configs: tuple[str, ...] = PUBLISHED,
+    scratch: Path | None = None,
+    stages: tuple[str, ...] = (),
+) -> Iterator[Path]:
     """The folder in which a command reads a published set: `folder` itself, or a copy of these configs of it.
 
-    Copies are kept: only files that are new are fetched the next time.
+    Of the working files it has the settings, the list of what was avoided and these `stages`, if any. Copies are kept,
+    in `scratch`, SLVR_SCRATCH or the user's cache: only files that are new are fetched the next time.
 
     Raises:
         UsageError: nothing is published there.
@@ -66,32 +74,44 @@ def reading(folder: Path, configs: tuple[str, ...] = PUBLISHED, scratch: Path | 
         return
     from slvr_data.remote.mirror import scratch_of
 
+    if scratch is None and os.environ.get("SLVR_SCRATCH"):
+        scratch = Path(os.environ["SLVR_SCRATCH"])
     copy = scratch_of(place, scratch, "read")
     with named(place, copy), (copy.parent / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        _fetch(place, copy, configs)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _say(f"waiting for another command that reads {place.shown} in {copy}")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        _fetch(place, copy, configs, stages)
         fcntl.flock(lock, fcntl.LOCK_SH)
         yield copy
 
 
-def _fetch(place: Place, copy: Path, configs: tuple[str, ...]) -> None:
+def _fetch(place: Place, copy: Path, configs: tuple[str, ...], stages: tuple[str, ...]) -> None:
     from slvr_data.release import remove_unnamed
-    from slvr_data.remote.fetching import fetch_file, fetch_published
+    from slvr_data.remote.fetching import Fetching, fetch_file, fetch_published
+    from slvr_data.remote.record import Record
 
-    manifest = fetch_published(place, copy, configs)
+    manifest = fetch_published(place, copy, configs, _say)
     if manifest is None:
         load_manifest(copy)  # says so
         return
     remove_unnamed(copy, manifest)
-    with suppress(FileNotFoundError):
-        fetch_file(place, _LEDGER, copy / _LEDGER)
+    for name in (_LEDGER, *(_WITH_STAGES if stages else ())):
+        (copy / name).unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            fetch_file(place, name, copy / name)
+    for stage in stages:
+        Fetching(place, copy, Record(), _say).stage(stage)
 
 
 @contextmanager
 def named(place: Place, copy: Path) -> Iterator[None]:
     """Errors name the set by its address, not by its copy on this machine, unless it is this machine that failed."""
     try:
-        yield
+        with copy_of(copy, place.shown):
+            yield
     except SlvrError as error:
         text = str(error).replace(str(copy), place.shown)
         if text == str(error) or isinstance(error.__cause__, OSError):

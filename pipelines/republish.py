@@ -6,10 +6,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pipelines.build import WORK, Summary, make_plan, opened, publish
+from pipelines.build import Summary, make_plan, publish
 from pipelines.config import PROMPT_VERSIONS, BuildConfig, PublishConfig
 from pipelines.finished import Finished
 from pipelines.history import history_of
+from pipelines.opened import WORK, opened
 from pipelines.plan import Plan, load_partitions
 from pipelines.settings import Settings, load_settings, save_settings
 from slvr_data.errors import UsageError
@@ -88,20 +89,24 @@ def config_of(settings: Settings, out: Path) -> BuildConfig:
     return BuildConfig.model_validate(tree)
 
 
-def check_finished(plan: Plan, finished: Finished, folder: Path, parts: int) -> None:
-    """Refuse to publish while work is open; `parts` is the n of `--shard i/n`, 1 without.
+def check_finished(plan: Plan, finished: Finished, folder: Path, parts: int, anyway: bool = False) -> None:
+    """Refuse to publish while work is open, unless `anyway`; `parts` is the n of `--shard i/n`, 1 without.
 
-    A set that was published with unfinished regions (a served model left them) stays so, and it is said.
+    A set that was published with unfinished regions stays so, and it is said.
 
     Raises:
         UsageError: saying how much, in which parts, and how to finish it.
     """
     missing = [picture.image_id for picture in plan.pictures() if finished.open_work(picture) is not None]
-    if missing and _unfinished_before(folder):
+    if missing and (anyway or _unfinished_before(folder)):
         print(f"{len(missing)} of {len(plan.image_ids)} pictures are not finished: going on without", file=sys.stderr)
     elif missing:
         where = ", ".join(f"{part}/{parts}" for part in sorted({part_of(image_id, parts) for image_id in missing}))
-        cure = f"finish and merge the parts --shard {where}" if parts > 1 else "run the build again"
+        cure = (
+            f"finish and merge the parts --shard {where}, or merge with --unfinished to publish without these pictures"
+            if parts > 1
+            else "run the build again"
+        )
         raise UsageError(f"{folder}: {len(missing)} of {len(plan.image_ids)} pictures are not finished: {cure}")
 
 

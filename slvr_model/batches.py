@@ -48,6 +48,8 @@ class Batch:
 
     image_id: int = -1
     """The id that stands for a visual token."""
+    chance_S: tuple[int, ...] = ()
+    """Of each sample (`Block.chance`), in reading order; none where any has none."""
 
     def kinds(self) -> Tensor:
         """The public class's `mm_token_type_ids` [B, L]: 1 at visual tokens."""
@@ -104,6 +106,7 @@ def collate(rows: Sequence[Row], layout: Layout, side: Literal["left", "right"] 
         mask_BLL=_block_mask(blocks_BL) if packed else None,
         image_id=layout.image_token,
         semantics_SE=_semantics(laid),
+        chance_S=_chances(rows),
         **_shown(rows, laid, layout),
     )
 
@@ -137,6 +140,13 @@ def _shown(rows: Sequence[Row], laid: Sequence[Laid], layout: Layout) -> dict[st
         "image_G": torch.from_numpy(np.concatenate(places)),
         "regions": pool_plan(regions, layout.latents.visual_slots) if regions else None,
     }
+
+
+def _chances(rows: Sequence[Row]) -> tuple[int, ...]:
+    """The numbers by which is drawn for samples; none where any has none."""
+    every = [block.chance for row in rows for block in row.blocks]
+    known = tuple(one for one in every if one is not None)
+    return known if len(known) == len(every) else ()
 
 
 def _semantics(laid: Sequence[Laid]) -> Tensor | None:

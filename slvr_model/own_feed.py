@@ -20,6 +20,7 @@ from transformers.cache_utils import DynamicCache
 
 from slvr_data.errors import UsageError
 from slvr_model.batches import Batch
+from slvr_model.chance import of_positions
 from slvr_model.latents import Latents
 
 if TYPE_CHECKING:
@@ -64,16 +65,17 @@ class Mixture:
     target: Latents
     generator: torch.Generator | None
 
-    def taken(self, slots: list[Slots]) -> list[tuple[Tensor, Tensor] | None]:
-        """For each kind: which slots take their target, and the targets."""
+    def taken(self, batch: Batch, slots: list[Slots]) -> list[tuple[Tensor, Tensor] | None]:
+        """For each kind: which slots of a batch take their target, and the targets."""
         chosen: list[tuple[Tensor, Tensor] | None] = []
-        for one, known_SE in zip(slots, (self.target.visual_TD, self.target.semantic_SE), strict=False):
+        known = (self.target.visual_TD, self.target.semantic_SE)
+        for kind, (one, known_SE) in enumerate(zip(slots, known, strict=False)):
             if self.share <= 0 or len(one.row) == 0:
                 chosen.append(None)
                 continue
             if known_SE is None:
                 raise UsageError(f"share {self.share}: the batch has no {one.name} targets to feed")
-            dice = torch.rand(len(one.row), generator=self.generator) < self.share
+            dice = of_positions(batch, one.row, one.at, kind, self.generator) < self.share
             chosen.append((dice.to(known_SE.device), known_SE))
         return chosen
 
@@ -101,7 +103,7 @@ def own_states(model: SlvrModel, batch: Batch, inputs_BLD: Tensor, slots: list[S
         raise UsageError(
             'feed "own" needs a cache, which activation checkpointing forbids: use "teacher", or switch it off'
         )
-    walk, seen_BLL, taken = _plan(batch, slots), batch.seen(), mixture.taken(slots)
+    walk, seen_BLL, taken = _plan(batch, slots), batch.seen(), mixture.taken(batch, slots)
     cache, states = DynamicCache(config=model.text.config), list[Tensor]()
     rows_B11 = torch.arange(len(inputs_BLD), device=inputs_BLD.device)[:, None, None]
     for depth, (at_BQ, real_BQ) in enumerate(walk.calls):

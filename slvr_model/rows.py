@@ -64,6 +64,8 @@ class Block:
     """Which of the row's pictures each box lies in; empty: all in the first."""
     semantics_SE: Tensor | None = None
     """An attribute embedding for each semantic slot of the reply."""
+    chance: int | None = None
+    """What is drawn for this sample when it is learnt is drawn by this number; None: by its batch's."""
 
 
 @dataclass(frozen=True, eq=False)

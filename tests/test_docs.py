@@ -40,6 +40,17 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_shell_variables_are_set_where_they_are_used(page: Path) -> None:
+    """A section is typed into a fresh shell: what it hands on, it has set itself, above."""
+    for section in page.read_text(encoding="utf-8").split("\n## "):
+        known = {"PWD", "HOME"}
+        for line in re.findall(r"^    (.*)", section, re.M):
+            known |= set(re.findall(r"\b([A-Za-z_]+)=", line)) | set(re.findall(r"\bfor (\w+) in", line))
+            missing = set(re.findall(r"\$([A-Za-z_]+)", line)) - known
+            assert not missing, f"{page.name}: {line}"
+
+
 COMMANDS = {
     "slvr-data": {"build-attributes", "preview", "validate", "rejections", "publish", "attach", "merge"},
     "slvr-train": {"chat", "tiny", "configs", "sft", "mgrpo", "cases"},

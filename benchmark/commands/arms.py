@@ -29,7 +29,9 @@ def arms(
     from benchmark.arm_page import write_arms
     from benchmark.arm_report import as_text
     from benchmark.arm_runs import compared_arms, named_of, open_arms
+    from slvr_data.remote.addresses import local_output
 
+    out = local_output(out, "--out") if out else None
     compared = compared_arms(open_arms(named_of(arm)), base, draws, seed)
     typer.echo(as_text(compared), nl=False)
     if out is not None:

@@ -88,6 +88,7 @@ def run(
     from benchmark.prompts import protocol_of
     from benchmark.run import run_bench
     from slvr_data.errors import UsageError
+    from slvr_data.remote.addresses import local_output
 
     if judge is not None and form != "open":
         raise UsageError("--judge: lettered choices are read by rules alone; ask with --form open")
@@ -102,7 +103,7 @@ def run(
         api_key_env=api_key_env, concurrency=concurrency, timeout=timeout,
         patience=patience, transport_retries=transport_retries, scratch=scratch, profiles=known,
     )  # fmt: skip
-    folder = out or place_of(data, model)
+    folder = local_output(out, "--out") if out else place_of(data, model)
     ran = run_bench(bench, model, replace(plan, profiles=known), options, folder, _say, changes)
     typer.echo(f"{ran.asks:,} replies, {ran.reused:,} of them from before: {ran.log}")
     if judge is not None:

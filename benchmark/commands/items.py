@@ -26,7 +26,9 @@ def build(
 ) -> None:
     """Make SV-QA items of a set's groups: balanced, and without templates that can be answered unseen."""
     from benchmark.build import build as run
+    from slvr_data.remote.addresses import local_output
 
+    out = local_output(out, "--out")
     for line in run(source, out, split, seed, training, _say).lines():
         typer.echo(line)
     if review:
@@ -46,8 +48,9 @@ def import_(
 ) -> None:
     """Make items of a file: the paper's JSON list, CSV or JSONL. Nothing is balanced; each fault is told."""
     from benchmark.importing import import_file
+    from slvr_data.remote.addresses import local_output
 
-    for line in import_file(file, out, images, follow_links, name).lines():
+    for line in import_file(file, local_output(out, "--out"), images, follow_links, name).lines():
         typer.echo(line)
 
 
@@ -58,8 +61,9 @@ def edited(
 ) -> None:
     """Draw scenes with twins in which one thing has another colour: does the answer follow, and else stay?"""
     from benchmark.interventions.edited import write_edited
+    from slvr_data.remote.addresses import local_output
 
-    bench = write_edited(out, scenes, seed)
+    bench = write_edited(local_output(out, "--out"), scenes, seed)
     typer.echo(f"{len(bench.items):,} items of {scenes:,} scenes, revision {bench.revision[:12]}")
 
 
@@ -80,13 +84,14 @@ def review(
     """Write a page on which a person accepts or rejects items by keyboard, or read its verdicts back."""
     from benchmark import review as run
     from slvr_data.errors import UsageError
+    from slvr_data.remote.addresses import local_output
 
     if bool(read) != (out is not None):
         raise UsageError("--read FILE and --out DIR go together: a new folder is made of what stays")
     if not read or out is None:
         typer.echo(run.write_page(folder, html, n, seed))
         return
-    for line in run.read_back(folder, read, out).lines():
+    for line in run.read_back(folder, read, local_output(out, "--out")).lines():
         typer.echo(line)
 
 

@@ -44,7 +44,9 @@ def report(
     import shlex
 
     from benchmark.report import write_report
+    from slvr_data.remote.addresses import local_output
 
+    out = local_output(out, "--out") if out else None
     named = [] if data is None else ["--data", str(data)]
     command = shlex.join(["slvr-bench", "report", *map(str, runs), *named])
     for path in write_report(runs, data, out, samples, command):

@@ -194,13 +194,20 @@ def merge(
         list[str] | None,
         typer.Option(metavar="NAME=DIR", help="Where the pictures of source NAME lie here; may be repeated."),
     ] = None,
+    unfinished: Annotated[
+        bool,
+        typer.Option("--unfinished", help="Publish without the pictures that no part has finished (exit code 3)."),
+    ] = False,
     scratch: Scratch = None,
 ) -> None:
     """Join the parts of a build that independent jobs made with --shard i/n, and publish the whole."""
     from pipelines.merge import merge as run
     from pipelines.remote import merging
     from pipelines.report import print_accounts
+    from slvr_data.requests.failures import UnfinishedError
 
     with merging(parts, out, scratch) as (here, folder):
-        accounts = run(here, folder, images or [])
+        accounts = run(here, folder, images or [], unfinished)
     print_accounts(accounts)
+    if left := accounts.get("regions_unfinished"):
+        raise UnfinishedError(f"{left:,} regions are unfinished: finish their parts, and merge all parts again")

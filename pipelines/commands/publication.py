@@ -35,7 +35,9 @@ def publish(
     from pipelines.remote import writing
     from pipelines.report import print_accounts
     from pipelines.republish import republish
+    from slvr_data.remote.addresses import local_output
 
+    to = None if to is None else local_output(to, "--to")
     changes = {"pictures": pictures, "embed": embed, "crops": crops, "licenses": licenses}
     with writing(folder, scratch) as here:
         accounts = republish(here, changes, to)
@@ -118,7 +120,9 @@ def convert(
     What cannot be carried over is listed, with its reason, in FILE.rejected.jsonl.
     """
     from slvr_data.errors import UsageError
+    from slvr_data.remote.addresses import local_output
 
+    out = local_output(out, "--out")
     if (to is None) == (origin is None):
         raise UsageError("give one of --to FORM (from a set) and --from FORM (from a file)")
     if to is not None:

@@ -116,9 +116,10 @@ def avoided(
     import json
 
     from pipelines import avoided as run
-    from pipelines.remote import writing
+    from pipelines.remote import reading
+    from pipelines.stages.avoid import COMPARED
 
-    with writing(folder, scratch) as here:
+    with reading(folder, (), scratch, (COMPARED,)) as here:
         if as_json:
             for line in run.avoided_lines(here):
                 print(json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace").decode())

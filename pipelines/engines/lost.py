@@ -26,6 +26,9 @@ def parts_of(arguments: tuple[Any, ...]) -> list[tuple[Any, ...]]:
 def named(method: str, arguments: tuple[Any, ...]) -> str:
     """What a call is about, in words: its shard with the pictures in it, or what it reads."""
     task = arguments[0]
+    if method == "describe_avoided":
+        where = "" if task.group is None else f", row group {task.group + 1}"
+        return f"reading {_some(list(task.files))}{where} in {task.root}, which --avoid names,"
     if hasattr(task, "pictures"):
         return f"shard {task.name} ({_some([picture_name(picture) for picture in task.pictures])})"
     if method == "read":

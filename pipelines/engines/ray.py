@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle
 import queue
+import re
 import secrets
 import threading
 import time
@@ -25,7 +26,12 @@ from pipelines.engines.lost import OnLost, WorkerLostError, named, parts_of
 from pipelines.engines.ray_cluster import checked_address, connect, ray_module
 from slvr_data.errors import RunError
 from slvr_data.files import write_atomic
+from slvr_data.remote.steady import RefusedError, StoreError
 
+_ADDRESS = re.compile(r"\(pid=\d+, ip=([^,)\s]+)")
+"""The machine of a worker, in what Ray says of an error."""
+_NOT_LOADED = "The remote function failed to import on the worker."
+"""So begins Ray's error where a worker does not find our packages."""
 _LOOK_SECONDS = 5.0
 """Between two looks at how many machines there are."""
 
@@ -47,7 +53,7 @@ class RayEngine:
     def __init__(
         self, config: BuildConfig, work: Path, told: RayConfig, workers: int | None, say: Callable[[str], None]
     ) -> None:
-        """`workers`: calls at once, at most; and processors of a cluster that is started here.
+        """`workers`: calls at once, at most, others are held; and processors of a cluster that is started here.
 
         Raises:
             UsageError: Ray is not installed, or the address is none.
@@ -58,6 +64,10 @@ class RayEngine:
         self._token = f".engine-{secrets.token_hex(8)}.tmp"
         self._remote: dict[str, Any] = {}
         self._open: set[_Sent] = set()
+        self._under_way = 0
+        self._held: deque[_Sent] = deque()
+        """Calls beyond `workers`; the lock is for these two."""
+        self._lock = threading.Lock()
         self._arrived: queue.SimpleQueue[tuple[_Sent, Future[Any]] | None] = queue.SimpleQueue()
         self._again = 0
         self._looked = -_LOOK_SECONDS
@@ -86,7 +96,8 @@ class RayEngine:
             self._ray.shutdown()
             return
         for sent in list(self._open):
-            self._ray.cancel(sent.reference, force=True)
+            if sent.reference is not None:
+                self._ray.cancel(sent.reference, force=True)
 
     @property
     def workers(self) -> int:
@@ -140,7 +151,14 @@ class RayEngine:
         sent = _Sent(method, arguments, Future())
         sent.future.set_running_or_notify_cancel()
         self._open.add(sent)
-        self._send(sent)
+        with self._lock:
+            held = self._most is not None and self._under_way >= self._most
+            if held:
+                self._held.append(sent)
+            else:
+                self._under_way += 1
+        if not held:
+            self._send(sent)
         return sent.future
 
     def _send(self, sent: _Sent) -> None:
@@ -173,6 +191,23 @@ class RayEngine:
             except Exception as error:  # the cluster is gone; whoever waits for the call has to know
                 self._open.discard(sent)
                 sent.future.set_exception(error)
+            if sent not in self._open:
+                self._go_on()
+
+    def _go_on(self) -> None:
+        """A call has ended: one that was held takes its place."""
+        while True:
+            with self._lock:
+                if not self._held:
+                    self._under_way -= 1
+                    return
+                sent = self._held.popleft()
+            try:
+                self._send(sent)
+                return
+            except Exception as error:  # as above
+                self._open.discard(sent)
+                sent.future.set_exception(error)
 
     def _settled(self, sent: _Sent, done: Future[Any]) -> None:
         error = done.exception()
@@ -203,11 +238,25 @@ class RayEngine:
             self._say(str(lost))
             return lost
         if isinstance(error, self._ray.exceptions.RayTaskError):
-            cause: BaseException = error.cause
-            return cause
+            return _told_by(error, error.cause)
         if isinstance(error, self._ray.exceptions.RayError):
             return RunError(f"Ray could not carry a call: {' '.join(str(error).split())[:300]}")
         return error
+
+
+def _told_by(error: BaseException, cause: BaseException) -> BaseException:
+    """What a worker raised; with its machine, where that decides what is to be done."""
+    address = _ADDRESS.search(str(error))
+    where = f"the worker on {address[1]}" if address else "a worker"
+    text = str(cause).strip() or type(cause).__name__
+    if isinstance(cause, ImportError) or text.startswith(_NOT_LOADED):
+        return RunError(
+            f"{where} cannot load slvr ({text.splitlines()[-1].strip()}): install the same versions on all machines, "
+            "in the Python whose `ray start` is run"
+        )
+    if isinstance(cause, RefusedError | StoreError):
+        return type(cause)(f"{where}: {cause} (workers have the environment that `ray start` had on their machine)")
+    return cause
 
 
 def suited(machine: dict[str, float], needs: StageNeeds) -> bool:

@@ -12,9 +12,10 @@ from typing import Any
 
 from pipelines.config import BuildConfig
 from pipelines.worker import Worker
+from slvr_data.avoid.features import method
 from slvr_data.errors import RunError
 
-_DECIDING = ("slvr", "pillow", "numpy", "pyarrow", "pydantic", "opencv-python-headless")
+_DECIDING = ("slvr", "pillow", "numpy", "pyarrow", "pydantic")
 """Packages that bytes may depend on."""
 _held: tuple[bytes, Worker] | None = None
 
@@ -38,6 +39,10 @@ def versions() -> dict[str, str]:
             found[package] = version(package)
         except PackageNotFoundError:
             found[package] = "missing"
+    try:  # OpenCV comes as one of four packages
+        found["OpenCV"] = method()
+    except ImportError:
+        found["OpenCV"] = "missing"
     return found
 
 

@@ -62,6 +62,39 @@ def shard_name(index: str, task: ShardTask) -> str:
     return f"{index[:12]}-{task.name}"
 
 
+def compared_with(store: StageStore, index: str) -> list[str]:
+    """The shards of the store `compared` for an index, of pictures that could be compared."""
+    return [name for name in store.shards() if name.startswith(index[:12]) and not name.startswith(_lost(index))]
+
+
+def lost_pictures(store: StageStore, index: str) -> dict[str, str]:
+    """Pictures that ended every worker that compared them with an index (image_id), and the shard that says so."""
+    return {
+        image_id: name
+        for name in store.shards()
+        if name.startswith(_lost(index))
+        for image_id in store.load(name, "looks", ["image_id"])["image_id"].to_pylist()
+    }
+
+
+def uncompared(store: StageStore, index: str) -> set[str]:
+    """Those of the lost pictures that no run has compared since."""
+    lost = set(lost_pictures(store, index))
+    for name in compared_with(store, index) if lost else ():
+        lost -= set(store.load(name, "looks", ["image_id"])["image_id"].to_pylist())
+    return lost
+
+
+def note_lost(task: ShardTask, index: str, store: StageStore) -> None:
+    """Keep that the pictures of a shard could not be compared: until they are, they stay unfinished."""
+    rows = [{"image_id": picture.planned.image_id} for picture in task.pictures]
+    store.commit(_lost(index) + task.name, {"looks": pa.Table.from_pylist(rows, schema=LOOKS)})
+
+
+def _lost(index: str) -> str:
+    return f"{index[:12]}-lost-"
+
+
 def describe_chunk(chunk: Chunk, work: Path) -> Looked:
     """Describe a chunk's pictures, and keep that."""
     require()

@@ -6,11 +6,12 @@
 #
 # The same command with --resume goes on after whatever stopped it, also with another number of GPUS.
 #
-#     GPUS    processes to start, one for each GPU; unless told, as many as nvidia-smi lists
+#     GPUS    processes to start, one for each GPU; unless told, as many as CUDA_VISIBLE_DEVICES names, or without that
+#             as nvidia-smi lists
 set -eu
 
-stage=$1
+stage=${1:?the stage comes first: sft or mgrpo}
 shift
-: "${GPUS:=$(nvidia-smi --list-gpus | wc -l)}"
+. "$(dirname "$0")/gpus.sh"
 
 exec torchrun --standalone --nproc-per-node "$GPUS" -m "slvr_model.$stage" "$@"

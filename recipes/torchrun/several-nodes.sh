@@ -10,12 +10,14 @@
 #     NODE    the number of this one, from 0
 #     HEAD    name or address of machine 0
 #     PORT    a free port of machine 0; 29500 unless told
-#     GPUS    processes on each machine; unless told, as many as nvidia-smi lists
+#     GPUS    processes on each machine; unless told, as many as CUDA_VISIBLE_DEVICES names, or without that as
+#             nvidia-smi lists
 set -eu
 
-stage=$1
+stage=${1:?the stage comes first: sft or mgrpo}
 shift
-: "${GPUS:=$(nvidia-smi --list-gpus | wc -l)}"
+: "${NODES:?how many machines}" "${NODE:?the number of this machine, from 0}" "${HEAD:?name or address of machine 0}"
+. "$(dirname "$0")/gpus.sh"
 
 exec torchrun --nnodes "$NODES" --node-rank "$NODE" --nproc-per-node "$GPUS" \
     --master-addr "$HEAD" --master-port "${PORT:-29500}" -m "slvr_model.$stage" "$@"

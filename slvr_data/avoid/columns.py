@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import csv
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,8 @@ _FIELD = 1 << 30
 """Characters of a TSV field, at most."""
 _LOOKED_AT = 50
 """Rows that are looked at to see what a column holds."""
+ELSEWHERE = "the row holds no bytes, and"
+"""How it is said of a row whose picture is not there: it may come."""
 _REFERENCE = 64
 """A text of at most so many characters in a column of pictures names another row's picture."""
 
@@ -35,7 +38,7 @@ def from_base64(text: str) -> bytes | None:
     """The bytes that a text stands for, with or without the head of a data URL; None where it is no base64."""
     body = text.partition("base64,")[2] if text.startswith("data:") else text
     try:
-        return base64.b64decode(body, validate=True)
+        return base64.b64decode("".join(line.strip() for line in body.splitlines()), validate=True)
     except (binascii.Error, ValueError):
         return None
 
@@ -48,8 +51,8 @@ def picture_columns(schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> lis
     found: set[str] = set()
     for batch in batches:
         for row in batch.slice(0, _LOOKED_AT).select(sorted(unsure)).to_pylist() if unsure else ():
-            found |= {name for name, value in row.items() if _holds(value)}
-            unsure -= {name for name, value in row.items() if value is not None}
+            found |= {name for name, value in row.items() if name not in found and _holds(value)}
+        unsure -= found
         seen += batch.num_rows
         if not unsure or seen >= _LOOKED_AT:
             break
@@ -57,12 +60,19 @@ def picture_columns(schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> lis
 
 
 def _struct(kind: pa.DataType) -> bool:
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return _struct(kind.value_type)
+    kind = _unwrapped(kind)
     return bool(pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0)
 
 
+def _unwrapped(kind: pa.DataType) -> pa.DataType:
+    """What lists, and lists of lists, are of."""
+    while pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        kind = kind.value_type
+    return kind
+
+
 def _plain(kind: pa.DataType) -> bool:
+    kind = _unwrapped(kind)
     return any(
         test(kind)
         for test in (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_string, pa.types.is_large_string)
@@ -70,6 +80,8 @@ def _plain(kind: pa.DataType) -> bool:
 
 
 def _holds(value: Any) -> bool:
+    if isinstance(value, list):
+        return any(map(_holds, value))
     if isinstance(value, str):
         data = from_base64(value) if len(value) > _REFERENCE else None
         return data is not None and is_picture(data)
@@ -77,7 +89,11 @@ def _holds(value: Any) -> bool:
 
 
 def pictures_in(value: Any, root: Path) -> Iterator[tuple[bytes | None, str]]:
-    """The encoded pictures of a value, each with its own name; None for one that is not there, and why."""
+    """The encoded pictures of a value, each with its own name; None for one that is not there, and why.
+
+    Raises:
+        OSError: a file that the value names is there, and cannot be read.
+    """
     if isinstance(value, list):
         for one in value:
             yield from pictures_in(one, root)
@@ -96,10 +112,19 @@ def _in_struct(value: dict[str, Any], root: Path) -> Iterator[tuple[bytes | None
         yield data, ""
     elif path:
         file = root / str(path)
-        if file.is_file():
+        if _is_file(file):
             yield file.read_bytes(), str(path)
         else:
-            yield None, f"the row holds no bytes, and {str(path)!r} is not below the folder"
+            yield None, f"{ELSEWHERE} {str(path)!r} is not below the folder"
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        return False
 
 
 @contextmanager

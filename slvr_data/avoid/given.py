@@ -46,13 +46,15 @@ class Chunk:
     """Of a table: those with pictures."""
     stamp: str = ""
     """Sizes and times of the files: it changes with them."""
+    gone: tuple[str, ...] = ()
+    """Those of the files that could not be looked at: whoever reads them says why."""
     pictures: tuple[()] = ()
     """None that could be tried one by one where a worker dies of them."""
 
     @property
     def name(self) -> str:
         """Of the shard that holds what a worker made of the chunk."""
-        told = (self.files, self.table, self.group, self.columns, self.stamp, method())
+        told = (self.root, self.files, self.table, self.group, self.columns, self.stamp, method())
         return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
 
 
@@ -62,6 +64,14 @@ class Given:
 
     path: str
     chunks: tuple[Chunk, ...]
+    without: tuple[str, ...] = ()
+    """Tables below it that have no column of pictures."""
+
+
+def placed(told: str) -> Path:
+    """Where something told lies, by one path however it was written; links are kept, unless `..` stands in it."""
+    path = Path(told).absolute()
+    return path.resolve() if ".." in path.parts else path
 
 
 def open_given(told: str) -> Given:
@@ -72,22 +82,24 @@ def open_given(told: str) -> Given:
     """
     if "://" in told:
         raise UsageError(f"--avoid {told}: that is an address: download it first, and give its folder")
-    path = Path(told)
+    path = placed(told)
     if not path.exists():
         raise UsageError(f"--avoid {told}: there is no such folder or file")
-    root = path.absolute() if path.is_dir() else path.absolute().parent
+    root = path if path.is_dir() else path.parent
+    without: list[str] = []
     try:
-        files, without = _files(root) if path.is_dir() else [path.name], list[str]()
-        chunks = tuple(_chunks(root, files, without))
+        chunks = tuple(_chunks(root, _files(root) if path.is_dir() else [path.name], without))
     except OSError as error:
-        raise UsageError(f"--avoid {told} cannot be read: {error}") from None
+        raise UsageError(
+            f"--avoid {told} cannot be read: {error}: let it be read (chmod), or move that out of it"
+        ) from None
     if not chunks:
         why = f": {without[0]} has no column of pictures" if without else ""
         raise UsageError(
             f"--avoid {told} holds no pictures{why}: give a folder of pictures, a published set, a benchmark folder, "
             "or Parquet, Arrow or TSV files with a column of pictures"
         )
-    return Given(str(path.absolute()), chunks)
+    return Given(str(path), chunks, tuple(without))
 
 
 def names_of(paths: Iterable[str]) -> dict[str, str]:
@@ -109,40 +121,64 @@ def _files(root: Path) -> list[str]:
     if (root / _BENCH).is_file():
         return ["pictures.parquet"]
     found = []
-    for folder, folders, files in os.walk(root, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+    seen = {_identity(root)}
+    for folder, folders, files in os.walk(root, onerror=_refuse, followlinks=True):
+        folders[:] = [
+            name for name in sorted(folders) if not name.startswith(".") and _new(_identity(Path(folder, name)), seen)
+        ]
         for name in files:
             if not name.startswith(".") and Path(name).suffix.lower() in PICTURES | CLOSED | TABLES:
                 found.append(Path(folder, name).relative_to(root).as_posix())
     return sorted(found)
 
 
+def _refuse(error: OSError) -> None:
+    """A folder that cannot be listed may hold anything."""
+    raise error
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    info = folder.stat()
+    return info.st_dev, info.st_ino
+
+
+def _new(identity: tuple[int, int], seen: set[tuple[int, int]]) -> bool:
+    """Whether a folder was not there before; links may lead to one many times, or round in a circle."""
+    if identity in seen:
+        return False
+    seen.add(identity)
+    return True
+
+
 def _chunks(root: Path, files: list[str], without: list[str]) -> Iterator[Chunk]:
     singles = [file for file in files if Path(file).suffix.lower() not in TABLES]
     for first in range(0, len(singles), _FILES):
         some = tuple(singles[first : first + _FILES])
-        yield Chunk(str(root), some, stamp=_stamp(root, some))
+        stamp, gone = _stamp(root, some)
+        yield Chunk(str(root), some, stamp=stamp, gone=gone)
     for file in files:
         if Path(file).suffix.lower() in TABLES:
             yield from _of_table(root, file, without)
 
 
-def _stamp(root: Path, files: tuple[str, ...]) -> str:
-    found = []
+def _stamp(root: Path, files: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    """A hash of sizes and times, and which files have none."""
+    found, gone = [], []
     for file in files:
         try:
             info = (root / file).stat()
             found.append((info.st_size, info.st_mtime_ns))
-        except OSError:  # whoever reads it says so
+        except OSError:
             found.append((-1, -1))
-    return hashlib.sha256(repr(found).encode()).hexdigest()[:16]
+            gone.append(file)
+    return hashlib.sha256(repr(found).encode()).hexdigest()[:16], tuple(gone)
 
 
 def _of_table(root: Path, file: str, without: list[str]) -> Iterator[Chunk]:
     """The chunks of a table; one that has no pictures is noted in `without`."""
     columns: list[str] = []
     groups: list[int | None] = [None]
-    more: dict[str, Any] = {"table": True, "stamp": _stamp(root, (file,))}
+    more: dict[str, Any] = {"table": True, "stamp": _stamp(root, (file,))[0]}
     path = root / file
     try:
         if path.suffix.lower() == ".tsv":
@@ -156,7 +192,9 @@ def _of_table(root: Path, file: str, without: list[str]) -> Iterator[Chunk]:
                 batches = parquet.iter_batches(batch_size=1)
                 columns = picture_columns(parquet.schema_arrow, batches)
                 groups = [*range(parquet.num_row_groups)]
-    except (pa.ArrowException, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # Arrow tells damage without one
+            raise
         text = " ".join(str(error).split())[:200]
         raise UsageError(f"--avoid: {path} cannot be read ({text}): get the file again, or take it away") from None
     if not columns:

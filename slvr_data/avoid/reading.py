@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import socket
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from slvr_data.avoid.columns import arrow_file, pictures_in, tsv_rows
 from slvr_data.avoid.features import Described, describe
 from slvr_data.avoid.given import Chunk
 from slvr_data.avoid.index import AvoidedPicture
+from slvr_data.errors import RunError
 from slvr_data.images import PictureError, encode_jpeg, load
 from slvr_data.sources.paths import MAX_FILE_BYTES
 
@@ -45,7 +47,12 @@ Encoded = tuple[str, bytes | None, str]
 
 
 def described_rows(chunk: Chunk) -> pa.Table:
-    """The pictures of a chunk as a table of `ROWS`, each distinct file once."""
+    """The pictures of a chunk as a table of `ROWS`, each distinct file once.
+
+    Raises:
+        RunError: a file was there when the chunk was found, and cannot be read here and now. That is no hole: it may be
+            read tomorrow, or on another machine.
+    """
     rows: list[dict[str, Any]] = []
     seen: set[str] = set()
     for name, data, problem in _encoded(chunk):
@@ -98,7 +105,7 @@ def _encoded(chunk: Chunk) -> Iterator[Encoded]:
     root = Path(chunk.root)
     if not chunk.table:
         for file in chunk.files:
-            yield _read(root, file)
+            yield _read(root, file, file in chunk.gone)
         return
     (file,) = chunk.files
     number = 0
@@ -109,17 +116,47 @@ def _encoded(chunk: Chunk) -> Iterator[Encoded]:
                     name = f"{file}:{number}" + (f":{column}" if len(chunk.columns) > 1 else "")
                     yield name + (f":{place + 1}" if place else ""), data, why
     except (pa.ArrowException, OSError, ValueError) as error:
+        if isinstance(error, MemoryError):
+            raise
+        if isinstance(error, OSError) and error.errno is not None:  # Arrow tells damage without one
+            raise _unread(root / file, error) from None
         after = f"after row {number}" if number else "from its start"
-        yield file, None, f"the table is damaged {after} ({' '.join(str(error).split())[:200]}): get it again"
+        why = f"the table is damaged {after} ({' '.join(str(error).split())[:200]}): get it again"
+        yield from ((f"{file}:{left}" if left else file, None, why) for left in _left(root / file, chunk, number))
 
 
-def _read(root: Path, file: str) -> Encoded:
+def _left(path: Path, chunk: Chunk, number: int) -> Iterable[int]:
+    """Numbers of the rows behind a damage; 0 alone where nothing tells how many there are."""
+    if chunk.group is None:
+        return (0,)
+    try:
+        with pq.ParquetFile(path) as parquet:
+            first, last = _span(parquet, chunk.group)
+    except (pa.ArrowException, OSError):  # it has changed meanwhile
+        return (0,)
+    return range(max(first, number) + 1, last + 1)
+
+
+def _unread(path: Path, error: OSError) -> RunError:
+    where = f" ({error.filename})" if error.filename not in (None, str(path)) else ""
+    return RunError(
+        f"{socket.gethostname()} cannot read {path}{where}, which --avoid names: {error.strerror or error}: let it be "
+        "read (chmod), or put what is avoided on a disk that all machines see; the same command goes on"
+    )
+
+
+def _read(root: Path, file: str, gone: bool) -> Encoded:
+    """A picture file; `gone`: nobody could look at it before."""
     path = root / file
     try:
+        if not path.is_file() and path.exists():
+            return file, None, "it is no file"
         if path.stat().st_size > MAX_FILE_BYTES:
             return file, None, f"the file has {path.stat().st_size} bytes, at most {MAX_FILE_BYTES} are read"
         return file, path.read_bytes(), ""
     except OSError as error:
+        if not gone:
+            raise _unread(path, error) from None
         return file, None, f"it cannot be read: {error.strerror}"
 
 
@@ -140,8 +177,14 @@ def _rows(path: Path, chunk: Chunk) -> Iterator[tuple[int, dict[str, Any]]]:
         return
     group = chunk.group or 0
     with pq.ParquetFile(path) as parquet:
-        number = sum(parquet.metadata.row_group(before).num_rows for before in range(group))
+        number, _ = _span(parquet, group)
         for batch in parquet.iter_batches(batch_size=_ROWS, row_groups=[group], columns=columns):
             for row in batch.to_pylist():
                 number += 1
                 yield number, row
+
+
+def _span(parquet: pq.ParquetFile, group: int) -> tuple[int, int]:
+    """Rows of the whole file before a row group, and with it."""
+    counts = [parquet.metadata.row_group(number).num_rows for number in range(group + 1)]
+    return sum(counts[:-1]), sum(counts)

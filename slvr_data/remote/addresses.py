@@ -7,6 +7,8 @@ Commands and configurations hold locations as `Path`, and pathlib makes one slas
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -14,11 +16,15 @@ from slvr_data.errors import UsageError
 
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/{1,3}(.*)", re.DOTALL)
 _LOCAL = ("file", "local")
-_USER = re.compile(r"//[^/@\s]+@")
+_NAMED = ("abfs", "abfss", "sftp", "ssh")
+"""Protocols whose addresses name a container or a user before the "@"; with a ":" it is a password still."""
+_USER = re.compile("".join(rf"(?<!\b{name}:)" for name in _NAMED) + r"//[^/@\s]+@|//[^/@\s:]*:[^/@\s]*@")
 _TOKEN = re.compile(
     r"(?i)(\b(?:x-amz-[a-z-]*(?:signature|credential|token)|aws_?access_?key_?id|aws_secret_access_key|signature|sig|"
     r"token|secret|password)\s*[=:]\s*)[^&\s,;'\")]+"
 )
+_COPIES: dict[str, str] = {}
+"""The copies that this process works in, and the addresses (without secrets) of their sets."""
 _QUERY = re.compile(r"(://[^\s?]*)\?[^\s]*")
 
 
@@ -32,7 +38,8 @@ def address_of(path: str | Path) -> str | None:
     if found is None or found[1] in _LOCAL:
         return None
     address = f"{found[1]}://{found[2].rstrip('/')}"
-    if "?" in found[2] or "@" in found[2].split("/")[0]:
+    user, at, _ = found[2].split("/")[0].rpartition("@")
+    if "?" in found[2] or (at and (found[1] not in _NAMED or ":" in user)):
         raise UsageError(
             f"{redacted(address)} holds a user, a password or a token: take it out, and give credentials by the "
             "store's environment variables (AWS_ACCESS_KEY_ID, AWS_PROFILE, ...) or fsspec's configuration"
@@ -53,6 +60,30 @@ def local_path(path: Path) -> Path:
     if found is None or found[1] not in _LOCAL:
         return path
     return Path("/" + unquote(found[2].lstrip("/")))
+
+
+def local_output(path: Path, option: str) -> Path:
+    """Where a command writes what cannot be written to an address. Raises UsageError where it is one."""
+    if address_of(path) is not None:
+        raise UsageError(f"{option} {shown(path)} is an address: name a place on this machine, and copy it from there")
+    return local_path(path)
+
+
+@contextmanager
+def copy_of(copy: Path, address: str) -> Iterator[None]:
+    """Meanwhile, `told` names the set by its address, not by its copy on this machine."""
+    _COPIES[str(copy)] = address
+    try:
+        yield
+    finally:
+        _COPIES.pop(str(copy), None)
+
+
+def told(text: str) -> str:
+    """A text for people, with the addresses of sets in place of the folders of their copies."""
+    for copy, address in _COPIES.items():
+        text = text.replace(copy, address)
+    return text
 
 
 def shown(path: str | Path) -> str:

@@ -9,7 +9,7 @@ folder may lose anything at any time.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,6 +42,13 @@ def is_unit(name: str) -> bool:
     if parts[0] in _NO_STAGES:
         return False
     return len(parts) == (3 if parts[0] == "embeddings" else 2)
+
+
+def artefact_of(name: str) -> str:
+    """The unit that a file of that name belongs to, or the name itself."""
+    parts = name.split("/")
+    deep = 3 if parts[0] == "embeddings" else 2
+    return name if parts[0] in _NO_STAGES else "/".join(parts[:deep])
 
 
 def is_segment(name: str) -> bool:
@@ -113,7 +120,7 @@ def folder_signature(folder: Path) -> Signature:
 
 def note_removed(work: Path, name: str) -> None:
     """Before `name` in the working folder is removed on purpose: what is then not there, at or below it, goes too
-    where the folder is the scratch of a set at an address. Does nothing elsewhere.
+    where the folder is the scratch of a set at an address, also if the run is killed before. Does nothing elsewhere.
     """
     if (work / REMOVED).exists():
         with (work / REMOVED).open("a") as notes:
@@ -128,3 +135,14 @@ def noted(work: Path) -> list[str]:
         return [line for line in (work / REMOVED).read_text().split("\n") if line]
     except FileNotFoundError:
         return []
+
+
+def gone(work: Path, names: Iterable[str], notes: Collection[str]) -> list[str]:
+    """Those of `names` (units and files) that were removed on purpose: named by a note, or below one, and not here."""
+    wanted = set(notes)
+    return [name for name in names if not wanted.isdisjoint(_ways_to(name)) and not (work / name).exists()]
+
+
+def _ways_to(name: str) -> list[str]:
+    parts = name.split("/")
+    return ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +13,35 @@ from slvr_data.files import disk_errors, folder_atomic, sha256_of, write_atomic
 from slvr_data.manifest import NAME as MANIFEST
 from slvr_data.manifest import Manifest, read_manifest
 from slvr_data.remote import holding
-from slvr_data.remote.artefacts import MARK, REMOVED, WORK, folder_signature, is_plain, is_segment, is_unit, look
+from slvr_data.remote.artefacts import (
+    MARK,
+    REMOVED,
+    WORK,
+    Signature,
+    artefact_of,
+    folder_signature,
+    gone,
+    is_plain,
+    is_segment,
+    is_unit,
+    look,
+    noted,
+)
 from slvr_data.remote.place import Place
 from slvr_data.remote.record import Record
+from slvr_data.remote.steady import Stop, at_once
 from slvr_data.shards import DataFile
 
 WHOLE = "whole.json"
 """The object of a unit that is written last: the unit's files, each with its bytes and sha256."""
-_READERS = 8
 
 
 class Fetching:
     """Makes the scratch copy of a set what the address has, and keeps of it what was not sent yet."""
 
     def __init__(self, place: Place, folder: Path, record: Record, say: Callable[[str], None]) -> None:
-        self._place, self._folder, self._record, self._say = place, folder, record, say
+        self._stop = Stop()
+        self._place, self._folder, self._record, self._say = place.until(self._stop), folder, record, say
         self._work = folder / WORK
 
     def everything(self, contiguous: bool) -> None:
@@ -44,16 +57,41 @@ class Fetching:
         self._refuse_foreign(listed)
         with disk_errors(f"fetching {self._place.shown} into {self._folder}"):
             self._work.mkdir(parents=True, exist_ok=True)
-            if not contiguous:
-                self._record.sent = {}
-                (self._work / REMOVED).unlink(missing_ok=True)
-            (self._work / REMOVED).touch()
             names = {name.removeprefix(f"{WORK}/") for name in listed if name.startswith(f"{WORK}/")}
             names |= {name for name in (MARK, "settings.json") if name not in names and self._is_there(name)}
+            if contiguous:
+                names -= self._remove_noted(names)
+            else:
+                self._record.sent = {}
+            (self._work / REMOVED).write_text("")
             self._drop(names, contiguous)
             self._fetch_work(names)
-            if fetch_published(self._place, self._folder, None) is None:
+            if fetch_published(self._place, self._folder, None, self._say) is None:
                 (self._work / MARK).touch()
+
+    def _remove_noted(self, names: set[str]) -> set[str]:
+        """Remove there what the last run had removed here when it was killed; these names."""
+        notes = noted(self._work)
+        sent = gone(self._work, self._record.sent, notes)
+        known = {part for name in sent for part in parts_of(name, self._record.sent[name])}
+        removed = set(gone(self._work, {artefact_of(name) for name in names}, notes))
+        known |= {name for name in names if artefact_of(name) in removed}
+        whole = {name for name in known if name.endswith(f"/{WHOLE}")}
+        for some in (whole, known - whole):
+            self._place.remove(f"{WORK}/{name}" for name in sorted(some))
+        for name in sent:
+            del self._record.sent[name]
+        return known
+
+    def stage(self, name: str) -> None:
+        """All of one stage, for a reader."""
+        listed = self._place.names(f"{WORK}/{name}")
+        units = {path.removeprefix(f"{WORK}/").removesuffix(f"/{WHOLE}") for path in listed if path.endswith(WHOLE)}
+        for path in (self._work / name).glob("*"):
+            if f"{name}/{path.name}" not in units:
+                self._remove(f"{name}/{path.name}")
+        missing = sorted(unit for unit in units if is_unit(unit) and not (self._work / unit).is_dir())
+        at_once(self._fetch_unit, missing, self._stop)
 
     def _is_there(self, name: str) -> bool:
         """By its name: a listing may be late."""
@@ -110,11 +148,14 @@ class Fetching:
         ]
         if wanted:
             self._say(f"fetching {len(wanted):,} finished things from {self._place.shown}")
-        _at_once((fetch, name) for fetch, name in wanted)
+        at_once(lambda one: one[0](one[1]), wanted, self._stop)
 
     def _fetch_file(self, name: str) -> None:
         path = self._work / name
-        fetch_file(self._place, f"{WORK}/{name}", path)
+        try:
+            fetch_file(self._place, f"{WORK}/{name}", path)
+        except FileNotFoundError:  # removed: a listing may be late
+            return
         info = path.stat()
         self._record.sent[name] = ((path.name, info.st_size, info.st_mtime_ns),)
 
@@ -124,13 +165,24 @@ class Fetching:
             files = _parts(self._place.read(f"{WORK}/{name}/{WHOLE}"))
             with folder_atomic(self._work / name) as folder:
                 for file, (size, digest) in files.items():
-                    self._place.get(f"{WORK}/{name}/{file}", folder / file)
+                    self._fetch_part(f"{WORK}/{name}/{file}", folder / file)
                     if (folder / file).stat().st_size != size or sha256_of(folder / file) != digest:
                         raise ValueError(f"{file} is not what was sent")
         except (FileNotFoundError, ValueError) as error:
             self._say(f"{self._place.at(f'{WORK}/{name}')} is damaged ({error}): it is made again")
             return
         self._record.sent[name] = folder_signature(self._work / name)
+
+    def _fetch_part(self, name: str, path: Path) -> None:
+        try:
+            self._place.get(name, path)
+        except FileNotFoundError:
+            raise ValueError(f"{path.name} is not there") from None
+
+
+def parts_of(name: str, signature: Signature) -> list[str]:
+    """The objects of a unit or file in the working folder, the one first without which it does not count."""
+    return [f"{name}/{WHOLE}", *(f"{name}/{file}" for file, _, _ in signature)] if is_unit(name) else [name]
 
 
 def _parts(data: bytes) -> dict[str, tuple[int, str]]:
@@ -153,7 +205,9 @@ def fetch_file(place: Place, name: str, path: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def fetch_published(place: Place, folder: Path, configs: Iterable[str] | None) -> Manifest | None:
+def fetch_published(
+    place: Place, folder: Path, configs: Iterable[str] | None, say: Callable[[str], None]
+) -> Manifest | None:
     """What is published at the address, as far as `configs` want it (None: all); None where nothing is.
 
     The manifest comes last, so that it never names here what is not here yet.
@@ -168,7 +222,11 @@ def fetch_published(place: Place, folder: Path, configs: Iterable[str] | None) -
         manifest = read_manifest(data, place.at(MANIFEST))
         wanted = None if configs is None else {*configs, "card"}
         files = [file for file in manifest.files if wanted is None or file.config in wanted]
-        _at_once((lambda file: _fetch_data(place, folder, file), file) for file in files)
+        if missing := sum(file.bytes for file in files if not (folder / file.path).exists()):
+            say(f"fetching {missing / 2**20:,.1f} MiB of {place.shown} into {folder}")
+        stop = Stop()
+        some = place.until(stop)
+        at_once(lambda file: _fetch_data(some, folder, file), files, stop)
         write_atomic(folder / MANIFEST, data)
     return manifest
 
@@ -182,15 +240,3 @@ def _fetch_data(place: Place, folder: Path, file: DataFile) -> None:
         fetch_file(place, file.path, path)
     except FileNotFoundError:  # somebody removed it: publishing again brings it back, validating names it
         path.unlink(missing_ok=True)
-
-
-def _at_once(calls: Iterable[tuple[Callable[[Any], None], Any]]) -> None:
-    """Several at a time; the first error when those that run have ended."""
-    with ThreadPoolExecutor(_READERS) as pool:
-        running = [pool.submit(call, argument) for call, argument in calls]
-        try:
-            for done in running:
-                done.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise

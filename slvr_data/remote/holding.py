@@ -127,14 +127,17 @@ class Holding:
 
 
 def holder(place: Place) -> str | None:
-    """Who drives the set, as far as its object tells; for readers."""
+    """Who drives the set, for readers: of a holder on another machine nobody here knows whether it lives."""
     try:
         there = _parsed(place.read(NAME))
     except (FileNotFoundError, StoreError):
         return None
-    if there is None or not there.get("held") or _lives_here(there) is False:
+    if there is None or not there.get("held"):
         return None
-    return _who(there)
+    alive = _lives_here(there)
+    if alive is None:
+        return f"last written by {_who(there)}; only there it can be seen whether it still runs"
+    return _who(there) if alive else None
 
 
 def _parsed(data: bytes) -> dict[str, Any] | None:

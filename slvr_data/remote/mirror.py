@@ -19,10 +19,15 @@ from slvr_data.remote.holding import Holding, LostError
 from slvr_data.remote.place import Place
 from slvr_data.remote.record import load_record, save_record
 from slvr_data.remote.sending import Sending
+from slvr_data.remote.steady import Stop
 
 _SEND_SECONDS = 1.0
 """Between two looks for what is new."""
+_LOOKING_SHARE = 10
+"""It waits so many times as long as the last look took: of a large set a look is many files."""
 _PROGRESS_LOOKS = 5
+_NEVER_THERE = ".work/never-there"
+"""Removing it asks whether removing is allowed, before anything depends on it."""
 
 
 def scratch_of(place: Place, scratch: Path | None, purpose: str = "set") -> Path:
@@ -52,13 +57,15 @@ def mirrored(place: Place, folder: Path, say: Callable[[str], None]) -> Iterator
     """
     with disk_errors(f"making {folder}"):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    holding = Holding(place, say)
+    place.remove([_NEVER_THERE])
+    stop = Stop()
+    holding = Holding(place.until(stop), say)
     holding.take()
     record_file = folder.parent / "mirror.json"
     record = load_record(record_file)
-    sending = Sending(place, folder, record, record_file)
+    sending = Sending(place.until(stop), folder, record, record_file)
     try:
-        with Lock(folder.parent / "lock"), _Heart(holding) as heart, heart.told():
+        with Lock(folder.parent / "lock"), _Heart(holding, stop) as heart, heart.told():
             contiguous = holding.before is not None and holding.before == record.session
             if contiguous:
                 record.session = holding.session
@@ -67,10 +74,10 @@ def mirrored(place: Place, folder: Path, say: Callable[[str], None]) -> Iterator
             Fetching(place, folder, record, say).everything(contiguous)
             record.session = holding.session
             save_record(record_file, record)
-            with _Sender(sending, holding, say):
+            with _Sender(sending, holding, say, stop):
                 yield folder
             holding.confirm()
-            sending.publication()
+            sending.publication(holding.confirm)
     except BaseException:
         with suppress(SlvrError):
             holding.release(forget=holding.before is None and not sending.sent_anything)
@@ -79,10 +86,14 @@ def mirrored(place: Place, folder: Path, say: Callable[[str], None]) -> Iterator
 
 
 class _Heart:
-    """Beats while the block runs; where the place is lost, the block is interrupted."""
+    """Beats while the block runs; where the place is lost, the block is interrupted.
 
-    def __init__(self, holding: Holding) -> None:
-        self._holding, self._stop = holding, threading.Event()
+    `stop` ends the patience of the calls of the place: it stays set where the block is left by an error.
+    """
+
+    def __init__(self, holding: Holding, stop: Stop) -> None:
+        self._holding, self._stop = holding, stop
+        self._end = threading.Event()
         self._lost: LostError | None = None
         self._thread = threading.Thread(target=self._beats, daemon=True)
 
@@ -93,8 +104,11 @@ class _Heart:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._end.set()
         self._stop.set()
         self._thread.join()
+        if error is None:
+            self._stop.clear()
 
     @contextmanager
     def told(self) -> Iterator[None]:
@@ -107,7 +121,7 @@ class _Heart:
             raise
 
     def _beats(self) -> None:
-        while not self._stop.wait(self._holding.seconds / 4):
+        while not self._end.wait(self._holding.seconds / 4):
             try:
                 self._holding.beat()
             except LostError as error:
@@ -121,12 +135,16 @@ class _Heart:
 
 
 class _Sender:
-    """Sends work in the background while the block runs, and what is left at its end."""
+    """Sends work in the background while the block runs, and what is left at its end.
 
-    def __init__(self, sending: Sending, holding: Holding, say: Callable[[str], None]) -> None:
-        self._sending, self._holding, self._say, self._stop = sending, holding, say, threading.Event()
+    Where the block is left by an error and the store did not answer the last time, it is left to the next run.
+    """
+
+    def __init__(self, sending: Sending, holding: Holding, say: Callable[[str], None], stop: Stop) -> None:
+        self._sending, self._holding, self._say, self._stop = sending, holding, say, stop
+        self._end = threading.Event()
         self._thread = threading.Thread(target=self._sends, daemon=True)
-        self._said = ""
+        self._failing = False
 
     def __enter__(self) -> None:
         self._thread.start()
@@ -134,9 +152,14 @@ class _Sender:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._end.set()
         self._stop.set()
         self._thread.join()
+        self._stop.clear()
         if self._holding.lost:
+            return
+        if error is not None and self._failing:
+            self._say("what was not sent stays in the scratch folder: the same command sends it")
             return
         try:
             self._sending.work()
@@ -147,7 +170,7 @@ class _Sender:
 
     def _sends(self) -> None:
         looks = 0
-        while not self._stop.wait(_SEND_SECONDS):
+        while not self._end.wait(max(_SEND_SECONDS, _LOOKING_SHARE * self._sending.look_seconds)):
             if self._holding.lost:
                 return
             try:
@@ -156,12 +179,14 @@ class _Sender:
                 if looks % _PROGRESS_LOOKS == 1:
                     with suppress(SlvrError):
                         self._sending.progress()
-                self._said = ""
+                self._failing = False
             except SlvrError as error:  # the run goes on here; its end tries once more, and says it if it must
-                if not self._said:
-                    self._said = str(error)
-                    self._say(f"going on in the scratch folder, and trying again: {error}")
+                self._tell(f"going on in the scratch folder, and trying again: {error}")
             except OSError as error:  # of the scratch: the run itself meets it too
-                if not self._said:
-                    self._said = str(error)
-                    self._say(f"nothing was sent this time: {error}")
+                self._tell(f"nothing was sent this time: {error}")
+
+    def _tell(self, text: str) -> None:
+        """Once, until it succeeds again."""
+        if not self._failing and not self._end.is_set():
+            self._say(text)
+        self._failing = True

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from slvr_data.errors import UsageError
+from slvr_data.errors import SlvrError, UsageError
 from slvr_data.remote.addresses import address_of, redacted
-from slvr_data.remote.steady import RefusedError, steady
+from slvr_data.remote.steady import RefusedError, Stop, at_once, steady
+
+T = TypeVar("T")
 
 _EXTRAS = {"s3": "s3", "s3a": "s3"}
 """Which extra of ours brings the package of a protocol."""
-_REMOVED_AT_ONCE = 500
 _LARGE = 32 << 20
 """Bytes; a larger file is written alone, since its parts are held in memory and go side by side already."""
-_WRITERS = 8
 _CHANGING = ("ETag", "etag", "md5Hash", "content_settings", "mtime", "LastModified", "last_modified", "created")
 """What listings of different stores have that changes with an object's content, the best first."""
 _NO_BUCKET = "there is no such bucket: make it, or correct the address"
@@ -33,9 +32,9 @@ class Place:
     RefusedError and StoreError.
     """
 
-    def __init__(self, address: str) -> None:
-        """`address` as `address_of` gives it. Raises UsageError where no package opens it."""
-        self.address = address
+    def __init__(self, address: str, stop: Stop | None = None) -> None:
+        """`address` as `address_of` gives it; `stop` ends repetitions. Raises UsageError where no package opens it."""
+        self.address, self._stop = address, stop
         self.shown = redacted(address)
         """For messages."""
         self._opened: tuple[int, Any, str] | None = None
@@ -43,6 +42,13 @@ class Place:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Place, (self.address,)
+
+    def until(self, stop: Stop) -> Place:
+        """The same place, where failing calls are made again only until `stop` is set."""
+        return Place(self.address, stop)
+
+    def _steady(self, name: str, doing: str, call: Callable[[], T], seconds: float | None = None) -> T:
+        return steady(self.at(name), doing, call, seconds, self._stop)
 
     def _file_system(self) -> tuple[Any, str]:
         """The file system of fsspec, and the folder's path in it; opened anew in a process that was forked off."""
@@ -60,7 +66,7 @@ class Place:
         fs, root = self._file_system()
         try:
             call = partial(fs.cat_file, f"{root}/{name}", start=start, end=end)
-            found: bytes = steady(self.at(name), "reading", call)
+            found: bytes = self._steady(name, "reading", call)
         except FileNotFoundError as error:
             if "bucket does not exist" in str(error):
                 raise RefusedError(f"reading {self.at(name)} is refused: {_NO_BUCKET}") from None
@@ -75,7 +81,7 @@ class Place:
             fs.invalidate_cache()
             return int(fs.info(f"{root}/{name}")["size"])
 
-        return steady(self.at(name), "looking at", ask)
+        return self._steady(name, "looking at", ask)
 
     def exists(self, name: str) -> bool:
         """Whether there is such an object; asked for by its name, not by a listing."""
@@ -97,7 +103,7 @@ class Place:
 
     def _written(self, name: str, call: Any, seconds: float | None) -> None:
         try:
-            steady(self.at(name), "writing", call, seconds)
+            self._steady(name, "writing", call, seconds)
         except FileNotFoundError as error:
             if getattr(error, "filename", None) is not None:  # the local file is gone
                 raise
@@ -113,7 +119,7 @@ class Place:
     def get(self, name: str, file: Path) -> None:
         """Fetch an object into a local file. Raises FileNotFoundError."""
         fs, root = self._file_system()
-        steady(self.at(name), "reading", lambda: fs.get_file(f"{root}/{name}", str(file)))
+        self._steady(name, "reading", lambda: fs.get_file(f"{root}/{name}", str(file)))
 
     def names(self, below: str = "") -> dict[str, int]:
         """Name -> bytes of all objects below a folder, however many; an empty one where there is none.
@@ -143,27 +149,32 @@ class Place:
                 return {}
             return found
 
-        listed = steady(self.at(below), "listing", ask)
+        listed = self._steady(below, "listing", ask)
         prefix = f"{fs._strip_protocol(root)}/"
         names = {fs._strip_protocol(path): info for path, info in listed.items()}
         return {path[len(prefix) :]: info for path, info in names.items() if path.startswith(prefix)}
 
     def remove(self, names: Iterable[str]) -> None:
-        """Remove objects; those that are not there are passed over."""
-        fs, root = self._file_system()
-        paths = [f"{root}/{name}" for name in names]
-        for first in range(0, len(paths), _REMOVED_AT_ONCE):
-            some = paths[first : first + _REMOVED_AT_ONCE]
+        """Remove objects; those that are not there are passed over.
 
-            steady(self.shown, "removing objects from", partial(_remove, fs, some))
+        Each is one call: what a store says of many at once names those that it refused, and fsspec does not read it.
+        """
+        fs, root = self._file_system()
+        stop = Stop(self._stop)
+
+        def remove(name: str) -> None:
+            with suppress(FileNotFoundError):
+                steady(self.at(name), "removing", lambda: fs.rm_file(f"{root}/{name}"), stop=stop)
+
+        at_once(remove, names, stop)
 
     def put_all(self, files: Iterable[tuple[Path, str]]) -> None:
-        """Put local files there, several at a time; raises the first error when all have ended."""
+        """Put local files there, several at a time; after the first error, which is raised, no more are begun."""
         told = list(files)
         large = {name for file, name in told if file.stat().st_size > _LARGE}
-        with ThreadPoolExecutor(_WRITERS) as pool:
-            for done in [pool.submit(self.put, file, name) for file, name in told if name not in large]:
-                done.result()
+        stop = Stop(self._stop)
+        some = self.until(stop)
+        at_once(lambda one: some.put(*one), [one for one in told if one[1] not in large], stop)
         for file, name in told:
             if name in large:
                 self.put(file, name)
@@ -177,25 +188,25 @@ class Place:
         if not hasattr(fs, "list_multipart_uploads"):
             return 0
         bucket, _, prefix = root.partition("/")
-        try:
-            found = [u for u in fs.list_multipart_uploads(bucket) if u["Key"].startswith(f"{prefix}/")]
-            for upload in found:
-                fs.call_s3("abort_multipart_upload", Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"])
-        except (OSError, KeyError, TypeError):
-            return 0
-        return len(found)
+        given_up = 0
+        with suppress(SlvrError, OSError, KeyError, TypeError):  # they cost money, no work: the next run tries again
+            for told in self._uploads(fs, bucket, f"{prefix}/"):
+                call = partial(fs.call_s3, "abort_multipart_upload", Bucket=bucket, **told)
+                self._steady("", "giving up uploads to", call, seconds=0)
+                given_up += 1
+        return given_up
 
-
-def _remove(fs: Any, paths: list[str]) -> None:
-    if not any(set("*?[") & set(path) for path in paths):
-        try:
-            fs.rm(paths)
-            return
-        except FileNotFoundError:
-            pass
-    for path in paths:  # one by one: a name that reads as a pattern, or one that is gone
-        with suppress(FileNotFoundError):
-            fs.rm_file(path)
+    def _uploads(self, fs: Any, bucket: str, prefix: str) -> Iterator[dict[str, str]]:
+        """Key and id of each upload that has begun, page after page."""
+        after: dict[str, str] = {}
+        while True:
+            call = partial(fs.call_s3, "list_multipart_uploads", Bucket=bucket, Prefix=prefix, **after)
+            page = self._steady("", "listing uploads to", call, seconds=0)
+            uploads = page.get("Uploads") or []
+            yield from ({"Key": one["Key"], "UploadId": one["UploadId"]} for one in uploads)
+            if not page.get("IsTruncated"):
+                return
+            after = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
 
 
 def _opened(address: str) -> tuple[Any, str]:

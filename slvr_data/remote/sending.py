@@ -8,15 +8,16 @@ Files are read before units are looked for: what they say is never newer than th
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from slvr_data.files import sha256_of
 from slvr_data.manifest import NAME as MANIFEST
 from slvr_data.manifest import Manifest, load_manifest, read_manifest
 from slvr_data.release import is_ours
-from slvr_data.remote.artefacts import MARK, WORK, Found, Signature, is_unit, look, noted
-from slvr_data.remote.fetching import WHOLE
+from slvr_data.remote.artefacts import MARK, WORK, Found, Signature, gone, look, noted
+from slvr_data.remote.fetching import WHOLE, parts_of
 from slvr_data.remote.place import Place
 from slvr_data.remote.record import Record, save_record
 from slvr_data.remote.steady import StoreError
@@ -35,7 +36,12 @@ class Sending:
         self._place, self._folder, self._record, self._record_file = place, folder, record, record_file
         self._work = folder / WORK
         self._handled = 0
+        self._pending: set[str] = set()
+        """Notes of removals that are not seen to be done."""
         self._progress = b""
+        self._changed = False
+        self.look_seconds = 0.0
+        """What the last look for something new took."""
 
     @property
     def sent_anything(self) -> bool:
@@ -52,9 +58,19 @@ class Sending:
             if self.sent_anything:
                 raise StoreError(f"{self._work} was removed while it was used: run the same command again")
             return
+        try:
+            self._send_new()
+        finally:
+            if self._changed:
+                save_record(self._record_file, self._record)
+                self._changed = False
+
+    def _send_new(self) -> None:
+        started = time.monotonic()
         before = look(self._work)
+        self.look_seconds = time.monotonic() - started
         plain = {name: (sign, self._bytes(name)) for name, sign in before.plain.items() if self._is_new(name, sign)}
-        found = look(self._work)
+        found = look(self._work) if plain else before
         first = [name for name in plain if name not in self._record.sent and not name.startswith(_LATE)]
         for name in sorted(first, key=lambda name: (name == MARK, name)):
             self._send_plain(name, *plain.pop(name))
@@ -62,7 +78,14 @@ class Sending:
         self._send_removals()
         for name, (signature, data) in sorted(plain.items()):
             self._send_plain(name, signature, data)
-        save_record(self._record_file, self._record)
+
+    def _note(self, name: str, signature: Signature | None) -> None:
+        """What of `name` is there now."""
+        self._changed = True
+        if signature is None:
+            self._record.sent.pop(name, None)
+        else:
+            self._record.sent[name] = signature
 
     def progress(self) -> None:
         """What `slvr-data status` shows, if it has changed; not worth waiting for."""
@@ -86,12 +109,13 @@ class Sending:
     def _send_plain(self, name: str, signature: Signature, data: bytes | None) -> None:
         if data is not None:
             self._place.write(f"{WORK}/{name}", data)
-            self._record.sent[name] = signature
+            self._note(name, signature)
 
     def _send_units(self, found: Found) -> None:
         segments = {name: sign for name, sign in found.segments.items() if self._is_new(name, sign)}
         self._place.put_all((self._work / name, f"{WORK}/{name}") for name in segments)
-        self._record.sent |= segments
+        for name, sign in segments.items():
+            self._note(name, sign)
         units = [name for name, sign in found.units.items() if self._is_new(name, sign)]
         for first in range(0, len(units), _UNITS_AT_ONCE):
             self._send_some(units[first : first + _UNITS_AT_ONCE], found)
@@ -108,32 +132,28 @@ class Sending:
             return
         for name in units:
             self._place.write(f"{WORK}/{name}/{WHOLE}", told[name])
-            self._record.sent[name] = found.units[name]
+            self._note(name, found.units[name])
 
     def _send_removals(self) -> None:
+        """What was removed here goes there too; a note is done when its name is gone, which may be after it is seen."""
         notes = noted(self._work)
-        for note in notes[self._handled :]:
-            gone = [
-                name
-                for name in self._record.sent
-                if (name == note or name.startswith(f"{note}/")) and not (self._work / name).exists()
-            ]
-            for name in gone:
-                self._remove(name, self._record.sent[name])
-                del self._record.sent[name]
+        self._pending.update(notes[self._handled :])
         self._handled = len(notes)
+        if not self._pending:
+            return
+        done = {note for note in self._pending if not (self._work / note).exists()}
+        for name in gone(self._work, self._record.sent, self._pending):
+            last, *others = (f"{WORK}/{part}" for part in parts_of(name, self._record.sent[name]))
+            self._place.remove([last])
+            self._place.remove(others)
+            self._note(name, None)
+        self._pending -= done
 
-    def _remove(self, name: str, signature: Signature) -> None:
-        if is_unit(name):
-            self._place.remove([f"{WORK}/{name}/{WHOLE}"])
-            self._place.remove(f"{WORK}/{name}/{file}" for file, _, _ in signature)
-        else:
-            self._place.remove([f"{WORK}/{name}"])
-
-    def publication(self) -> bool:
+    def publication(self, confirm: Callable[[], None]) -> bool:
         """The set as it is published here, put there in the order of a publication; False where nothing is new.
 
-        Readers find one whole set at each moment; stopped anywhere, doing it again completes it.
+        Readers find one whole set at each moment; stopped anywhere, doing it again completes it. `confirm` raises where
+        another driver has come meanwhile: it is asked before readers see anything of this one.
         """
         if not (self._folder / MANIFEST).exists():
             return False
@@ -147,8 +167,10 @@ class Sending:
         same = there is not None and there.to_bytes() == text and not new and self._same(_CARD, card)
         if not same:
             self._place.put_all((self._folder / file.path, file.path) for file in new)
+            confirm()
             self._place.write(MANIFEST, (self._folder / MANIFEST).read_bytes())
             self._place.write(_CARD, card)
+        confirm()
         self._remove_unnamed(listed, manifest)
         if (self._folder / _RUN).exists():
             self._place.write(_RUN, self._run())

@@ -7,8 +7,9 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 from slvr_data.errors import RunError, UsageError
 from slvr_data.remote.addresses import redacted
@@ -20,6 +21,9 @@ PATIENCE = "SLVR_STORE_PATIENCE"
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 15.0
 _OURS = (TypeError, AttributeError, KeyError, IndexError, AssertionError, NotImplementedError, RecursionError)
 """Faults of a program, which no repetition mends."""
+_LOOK_SECONDS = 0.2
+"""Between two looks of one that waits for whether it is to stop."""
+_AT_ONCE = 8
 _KEYS = ("NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError", "TokenRetrievalError")
 _EXPIRED = ("ExpiredToken", "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken")
 
@@ -32,6 +36,49 @@ class RefusedError(UsageError):
     """A location that will not be read or written before somebody changes something."""
 
 
+class Stop:
+    """Ends the repetition of failing calls when it is set, or the one that it is `part_of`."""
+
+    def __init__(self, part_of: Stop | None = None) -> None:
+        self._event, self._part_of = threading.Event(), part_of
+
+    def set(self) -> None:
+        """Calls that fail from now on are not made again."""
+        self._event.set()
+
+    def clear(self) -> None:
+        """They are again."""
+        self._event.clear()
+
+    def is_set(self) -> bool:
+        """Whether it is set."""
+        return self._event.is_set() or (self._part_of is not None and self._part_of.is_set())
+
+    def wait(self, seconds: float) -> bool:
+        """Wait so long, or until it is set; whether it is."""
+        until = time.monotonic() + seconds
+        while not self.is_set() and (rest := until - time.monotonic()) > 0:
+            self._event.wait(min(rest, _LOOK_SECONDS))
+        return self.is_set()
+
+
+def at_once(call: Callable[[Any], object], arguments: Iterable[Any], stop: Stop | None = None) -> None:
+    """`call` of every argument, eight at a time. After the first error, which is raised, no more are begun.
+
+    `stop` is set then: it ends what is running, where the calls know of it.
+    """
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        running = [pool.submit(call, argument) for argument in arguments]
+        try:
+            for done in running:
+                done.result()
+        except BaseException:
+            if stop is not None:
+                stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
 def patience() -> float:
     """Seconds for which a failing call is made again."""
     told = os.environ.get(PATIENCE, "120")
@@ -41,9 +88,7 @@ def patience() -> float:
         raise UsageError(f"{PATIENCE}={told!r}: give a number of seconds") from None
 
 
-def steady(
-    where: str, doing: str, call: Callable[[], T], seconds: float | None = None, stop: threading.Event | None = None
-) -> T:
+def steady(where: str, doing: str, call: Callable[[], T], seconds: float | None = None, stop: Stop | None = None) -> T:
     """What `call` gives, made again after growing pauses while the store fails.
 
     Args:

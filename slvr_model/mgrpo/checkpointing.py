@@ -51,7 +51,7 @@ class Kept:
         """Take the run's folder: what ends a run before its first step leaves it free for the corrected command."""
         if not (self.out / f"{STAGE}.yaml").exists():
             with disk_errors(f"writing {self.out}"):
-                records.write_records(self.out, self.config, dict(self.facts), stage=STAGE)
+                records.claim(self.out, self.config, dict(self.facts), STAGE)
 
     def save(
         self, step: int, policy: Any, weights: dict[str, Tensor], optimizer: Mapping[str, Any], state: Mapping[str, Any]
@@ -123,9 +123,10 @@ def begun_in(out: Path, config: MgrpoConfig, facts: dict[str, Any], resume: bool
     """The facts of the run, and the checkpoint to go on from; None: begin. Nothing is written.
 
     Raises:
-        UsageError: the folder holds a run and `resume` was not asked for, or it is another run.
+        UsageError: the folder holds a run and `resume` was not asked for, or it is another run, or what no run left.
     """
     if not (out / f"{STAGE}.yaml").exists():
+        records.check_free(out)
         return facts, None
     if not resume:
         raise UsageError(f"{out} holds a run: --resume goes on with it; or give another out")
@@ -137,9 +138,8 @@ def begun_in(out: Path, config: MgrpoConfig, facts: dict[str, Any], resume: bool
 def begin(out: Path) -> None:
     """Make the run's folder, or take it back to its last whole checkpoint. One process does, when all have looked."""
     with disk_errors(f"writing {out}"):
-        out.mkdir(parents=True, exist_ok=True)
         if (out / f"{STAGE}.yaml").exists():
             remove_leftovers(out)
             records.tidy(out)
         else:
-            records.forget(out)
+            records.begin(out)

@@ -123,7 +123,7 @@ class Trainer:
         """What is seen to before the first step."""
         with self.parts.course.timed("preflight"), self.processes.whole(), self.accelerator.autocast():
             said = preflight(self.config, self.parts.player, self.parts.feed, self.update)
-        self._count()
+        self.parts.feed.counted()  # groups of the first steps, which will account for them
         if said:
             self.parts.course.say(said)
         if self.config.evaluation.every:

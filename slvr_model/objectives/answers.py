@@ -74,7 +74,7 @@ def read(
     if probability <= 0:
         return Reading(Labelled.of(batch, hidden_BLD, batch.labels_BL), 0)
     tails = Tails.of(batch, model.latent_config.tokens)
-    hidden_S = chosen(tails.with_mark(batch, mark), probability, seed)
+    hidden_S = chosen(tails.with_mark(batch, mark), probability, seed, batch.chance_S)
     if not bool(hidden_S.any()):
         return Reading(Labelled.of(batch, hidden_BLD, batch.labels_BL), 0)
     blind_BL = tails.of_samples(hidden_S) & tails.behind_BL

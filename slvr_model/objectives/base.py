@@ -145,7 +145,7 @@ class Objective(Protocol):
             model: with or without gradient; `model.training` decides nothing here.
             batch: on the model's device.
             step_share: how far training is, 0 to 1.
-            seed: of what is left to chance; give each step its own.
+            seed: of what is left to chance, apart from samples whose blocks have a `chance`; give each step its own.
             samples: what to divide by, e.g. the samples of all batches that one optimiser step adds up (divided by
                 the number of processes where those average their gradients); None: those of this batch.
 

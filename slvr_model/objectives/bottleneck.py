@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from slvr_model.batches import Batch
+from slvr_model.chance import HIDDEN, of_samples
 from slvr_model.latents import Latents
 from slvr_model.modeling import SlvrModel
 from slvr_model.objectives.averages import sample_numbers
@@ -71,9 +72,10 @@ class Tails:
         return self.tail_BL & chosen_S[self.number_BL] & (self.number_BL >= 0)
 
 
-def chosen(marked_S: Tensor, probability: float, seed: int) -> Tensor:
-    """[S]: which samples are hidden, by a seed of their own."""
-    dice_S = torch.rand(len(marked_S), generator=torch.Generator().manual_seed(2 * seed + 1)) < probability
+def chosen(marked_S: Tensor, probability: float, seed: int, chance_S: tuple[int, ...] = ()) -> Tensor:
+    """[S]: which samples are hidden, by a seed of their own; by `Batch.chance_S` where samples have one each."""
+    generator = torch.Generator().manual_seed(2 * seed + 1)
+    dice_S = of_samples(chance_S, len(marked_S), HIDDEN, generator) < probability
     return dice_S.to(marked_S.device) & marked_S
 
 

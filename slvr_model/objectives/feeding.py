@@ -48,7 +48,7 @@ class Feeding:
         return cls("teacher" if kind == "teacher" else "own" if kind == "own" else "detached", 0.0, bottleneck)
 
     def run(self, model: SlvrModel, batch: Batch, visual_MD: Tensor | None, seed: int) -> LatentOutput:
-        """A forward pass with the slots filled so; `seed` decides which take their target."""
+        """A forward pass with the slots filled so; `seed` decides which take their target, unless samples do."""
         return model.latent_forward(
             batch, self.feed, visual_MD=visual_MD, share=self.share, generator=torch.Generator().manual_seed(seed)
         )
@@ -61,7 +61,7 @@ class Feeding:
         if self.feed == "detached":
             predicted = [None if one is None else one.detach() for one in predicted]
         mixture = Mixture(self.feed == "detached", self.share, out.target, torch.Generator().manual_seed(seed))
-        for number, chosen in enumerate(mixture.taken(model.slots(batch))):
+        for number, chosen in enumerate(mixture.taken(batch, model.slots(batch))):
             latents = predicted[number]
             if chosen is not None and latents is not None:
                 taken_S, target_SX = chosen

@@ -110,7 +110,7 @@ class Keeping(TrainerCallback):
         """A step is done."""
         if state.is_world_process_zero and not (self.out / records.CONFIG).exists():
             with disk_errors(f"writing {self.out}"):
-                records.write_records(self.out, self.config, self.facts)
+                records.claim(self.out, self.config, self.facts)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """A checkpoint was written, by all processes."""

@@ -156,7 +156,7 @@ class EvaluationConfig(Section):
     """Per batch."""
     new_tokens: int | None = Field(None, ge=2)
     """Positions of a reply besides its latents; unless told, 64, or where right replies are longer, half more than the
-    longest of a batch."""
+    longest of all that are held out."""
 
 
 class SavingConfig(Section):

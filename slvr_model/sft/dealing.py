@@ -18,6 +18,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from slvr_data.errors import UsageError
+
 T = TypeVar("T")
 
 
@@ -75,11 +77,23 @@ class Deal:
     def place(self, turn: int) -> tuple[int, ...]:
         """Of a process's turn in a step: (batch, process) as the run was begun, and the part where batches are cut.
 
-        What is drawn for a batch is keyed by it, whoever computes it.
+        Dropout in a batch is keyed by it, whoever computes it. What else is drawn is keyed by samples.
         """
         number, part = self._at(0, turn)
         column = divmod(number, self.begun)
         return column if self.cuts == 1 else (*column, part)
+
+    def check_whole(self, setting: str) -> None:
+        """Whether batches stay whole, as a setting needs whose loss is not the sum of those of a batch's parts.
+
+        Raises:
+            UsageError: they are cut.
+        """
+        if self.cuts > 1:
+            raise UsageError(
+                f"{setting} weighs by batches, and {self.ranks} processes would cut each into {self.cuts}: take a "
+                f"number of processes that divides {self.begun * self.accumulate}"
+            )
 
     def told(self, rows: int) -> str:
         """How a step is shared, in words."""

@@ -20,10 +20,10 @@ from slvr_model.objectives.base import Objective
 from slvr_model.objectives.config import LATENT, SEMANTIC, VISUAL
 from slvr_model.rows import Row
 from slvr_model.sft.config import EvaluationConfig
-from slvr_model.sft.samples import RowMaker
+from slvr_model.sft.samples import RowMaker, reply_of
 
 ROOM = 64
-"""Positions of a reply, unless right ones are longer."""
+"""Positions of a reply, unless right ones of what is held out are longer."""
 
 
 class Examiner:
@@ -40,6 +40,7 @@ class Examiner:
         self, samples: Sequence[Sample], maker: RowMaker, config: EvaluationConfig, part: tuple[int, int] = (0, 1)
     ) -> None:
         self.samples, self.maker, self.config, self.part = samples, maker, config, part
+        self._room = config.new_tokens
 
     @property
     def objective(self) -> Objective:
@@ -90,7 +91,7 @@ class Examiner:
 
     def _rows(self, sample: Sample) -> list[tuple[Row, Row, str]]:
         """(question, question with reply, answer) of a sample; nothing where it is unusable."""
-        lettered = bool(sample.choices) and self.maker.config.lettered > 0.5
+        lettered = self._lettered(sample)
         try:
             ids = self.maker.answer(sample, lettered)
             asked = self.maker.rows.asked(sample, lettered=lettered)
@@ -105,7 +106,7 @@ class Examiner:
         asked, whole, wanted = zip(*rows, strict=True)
         batch = self.objective.collate(asked, "left").to(device)
         form = self.objective.form
-        options = form.options() | {"max_new_tokens": form.visual_steps + 6 + self._longest(whole)}
+        options = form.options() | {"max_new_tokens": form.visual_steps + 6 + self._longest()}
         own = learner.written(batch, None, **options)
         right, hidden = [self._right(own, wanted), 0], [0, 0]
         if self.has_targets or self.has_echo:
@@ -118,11 +119,18 @@ class Examiner:
             hidden = [len(found), int(found.sum())]
         return torch.tensor([len(rows), *right, *hidden, int(own.finished_B.sum())], dtype=torch.float64)
 
-    def _longest(self, whole: Sequence[Row]) -> int:
-        """Positions that replies may take besides their latents: room for those that are right, and somewhat longer."""
-        if self.config.new_tokens is not None:
-            return self.config.new_tokens
-        return max(ROOM, *(3 * len(block.reply) // 2 for row in whole for block in row.blocks))
+    def _longest(self) -> int:
+        """Positions that replies may take besides their latents: room for those that are right, and somewhat longer.
+
+        Of all that is held out, so that it does not depend on the batch that a reply is in, nor on the processes.
+        """
+        if self._room is None:
+            every = (self.samples[number] for number in range(len(self.samples)))
+            self._room = max([ROOM, *(3 * reply_of(one, self.maker, self._lettered(one)) // 2 for one in every)])
+        return self._room
+
+    def _lettered(self, sample: Sample) -> bool:
+        return bool(sample.choices) and self.maker.config.lettered > 0.5
 
     def _mark(self) -> list[int]:
         """The ids that an echo ends with."""

@@ -17,10 +17,16 @@ from slvr_data.files import sha256_of, write_atomic
 from slvr_data.settings import flat
 from slvr_model.data import Accounts
 from slvr_model.sft.settings import as_yaml
-from slvr_model.sft.shown import cut_back
+from slvr_model.sft.shown import FOLDER, cut_back
 
 CONFIG, FACTS, LOG, COMPLETE = "sft.yaml", "sft.json", "log.jsonl", "complete.json"
 """Names of the records of stage 1; another stage has its own name in the place of "sft"."""
+STAGES = {"sft": "stage 1", "mgrpo": "stage 2"}
+"""What trains, by the name of its records."""
+ADDED = (LOG, f"{FOLDER}/*.jsonl", "cases/*.parquet")
+"""Files of a run's folder that steps add to."""
+BEGUN = ".begun"
+"""Marks a run's folder until the first step is done: what lies in it is of a run that may not have got that far."""
 PACKAGES = (
     "slvr",
     "torch",
@@ -107,10 +113,35 @@ def tidy(out: Path) -> None:
     cut_back(out, int(whole[-1].name.rsplit("-", 1)[1]) if whole else 0)
 
 
-def forget(out: Path) -> None:
-    """Remove what a run left that ended before its first step."""
-    (out / LOG).unlink(missing_ok=True)
-    cut_back(out, 0)
+def check_free(out: Path) -> None:
+    """Whether a run may begin in a folder: there is none, or nothing in it that a run would write over or add to.
+
+    Raises:
+        UsageError: it holds a run of either stage, a checkpoint, or records that no run of ours left behind.
+    """
+    for stage, told in STAGES.items():
+        if (out / f"{stage}.yaml").exists():
+            raise UsageError(f"{out} holds a run of {told} ({stage}.yaml): give another out")
+    found = sorted(out.glob("checkpoint")) + sorted(out.glob("checkpoint-*"))
+    if not (out / BEGUN).exists():
+        found += [file for pattern in ADDED for file in sorted(out.glob(pattern))]
+    if found:
+        raise UsageError(f"{out} holds {found[0].relative_to(out)}, which no run of it accounts for: give another out")
+
+
+def begin(out: Path) -> None:
+    """Make and mark the folder of a run that begins; remove what one left there that ended before its first step."""
+    out.mkdir(parents=True, exist_ok=True)
+    if (out / BEGUN).exists():
+        (out / LOG).unlink(missing_ok=True)
+        cut_back(out, 0)
+    (out / BEGUN).touch()
+
+
+def claim(out: Path, config: BaseModel, facts: dict[str, Any], stage: str = "sft") -> None:
+    """Take the run's folder, with the first step: from here on it can be gone on with, and nothing else."""
+    write_records(out, config, facts, stage=stage)
+    (out / BEGUN).unlink(missing_ok=True)
 
 
 def check_same(

@@ -147,13 +147,14 @@ def _prepare_folder(
         if config.sharding.kind == "deepspeed":
             _check_parts(known, facts)
         facts = records.gone_on(known, facts, before)
+    else:
+        records.check_free(out)
     if rank == 0:
         with disk_errors(f"writing {out}"):
-            out.mkdir(parents=True, exist_ok=True)
             if begun:
                 records.tidy(out)
             else:
-                records.forget(out)
+                records.begin(out)
     return facts, before
 
 
@@ -217,7 +218,13 @@ class _Run:
         self.first = (samples[number] for number in numbers[: config.model.statistics])
 
     def _deal(self, batches: int) -> Deal:
-        return Deal(batches, self.config.training.accumulate, self.begun, self.rank, self.ranks)
+        objective = self.config.objective
+        deal = Deal(batches, self.config.training.accumulate, self.begun, self.rank, self.ranks)
+        if objective.normalisation == "token":
+            deal.check_whole("objective.normalisation token")
+        if objective.kind == "multi_encoder" and objective.alignment.triplet_weight:
+            deal.check_whole("objective.alignment.triplet_weight")
+        return deal
 
     def trainer(self, before: Path | None) -> SftTrainer:
         """The trainer, before its first step, or behind the last that was kept."""

@@ -65,7 +65,8 @@ class RowMaker:
         length = sum(len(block.prompt) + len(block.reply) for block in row.blocks) + len(row.prefix)
         if length > self.limit:
             raise Unusable("prompt-too-long", f"{length} positions, data.positions or the model allows {self.limit}")
-        return row
+        chance = random.Random(f"{self.seed} {showing} {sample.query_id} chance").getrandbits(63)
+        return replace(row, blocks=tuple(replace(block, chance=chance) for block in row.blocks))
 
     def answer(self, sample: Sample, lettered: bool) -> tuple[int, ...]:
         """The ids of the answer, or of its letter, with the end token."""
@@ -221,6 +222,17 @@ def prefixes_of(samples: MappedSamples, number: int, maker: RowMaker) -> npt.NDA
         if len(found) >= number:
             break
     return np.asarray(found[:number])
+
+
+def reply_of(sample: Sample, maker: RowMaker, lettered: bool) -> int:
+    """Positions of a sample's reply, latents included, without its picture being laid out; 0 for an unusable one."""
+    width, height = sample.picture.size
+    picture = _Sized((width, height), _grid({"width": width, "height": height}, maker.rows.processor.image_processor))
+    try:
+        answer = maker.answer(sample, lettered)
+        return len(maker.objective.block(sample, answer, lettered=lettered, picture=picture).reply)
+    except Unusable:
+        return 0
 
 
 def _visual(grid: tuple[int, int, int], maker: RowMaker) -> int:

@@ -13,6 +13,12 @@ import pytest
 from PIL import Image, ImageOps
 
 from pipelines.avoid import Avoiding
+from pipelines.avoid_settings import AvoidedGiven, AvoidSettings
+from pipelines.avoided import avoided_lines
+from pipelines.engines.lost import named
+from pipelines.merge import merge
+from pipelines.stages.avoid import LOOKS
+from slvr_data.avoid.given import open_given
 from slvr_data.errors import UsageError
 from tests.builds import jsonl, of_jsonl, photograph, published, rows, run, sound
 
@@ -35,7 +41,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def avoided(folder: Path, source: Path, *numbers: int) -> Path:
     """Crops, mirrored and encoded anew, of some of the source's pictures, and one picture of its own."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True, parents=True)
     for number in numbers:
         with Image.open(source.parent / "pictures" / f"{number}.jpg") as picture:
             ImageOps.mirror(picture.crop((30, 20, 290, 220))).save(folder / f"crop-{number}.jpg", quality=60)
@@ -133,6 +139,40 @@ def test_a_published_set_loses_the_pictures_and_gets_them_back(
     assert {path.name: path.stat().st_mtime_ns for path in (out / ".work" / "compared").iterdir()} == before
     build(source, out, "--avoid", "none")
     assert published(out) == published(plain)
+    run("build-multiquery", out, "--workers", 1)
+    said = build(source, out, "--avoid", folder).stderr
+    assert f"what is avoided has changed: run slvr-data build-multiquery {out} again" in said
+
+
+def test_a_picture_that_ended_its_workers_while_it_was_compared(
+    tmp_path: Path, source: Path, kept: tuple[Path, Path, str]
+) -> None:
+    """It stays unfinished, is published by nobody, and is compared by the next build."""
+    _, at_once, _ = kept
+    out = tmp_path / "set"
+    shutil.copytree(at_once, out)
+    compared = out / ".work" / "compared"
+    shard = next(path for path in sorted(compared.iterdir()) if not has_match(path))
+    ids = pq.read_table(shard / "looks.parquet", columns=["image_id"])["image_id"].to_pylist()
+    index, _, name = shard.name.partition("-")
+    shutil.rmtree(shard)
+    (compared / f"{index}-lost-{name}").mkdir()
+    lost = pa.Table.from_pylist([{"image_id": image_id} for image_id in ids], schema=LOOKS)
+    pq.write_table(lost, compared / f"{index}-lost-{name}" / "looks.parquet")
+    with pytest.raises(UsageError, match=f"{len(ids)} pictures have ended every worker .*--unfinished"):
+        merge([out], tmp_path / "merged", [])
+    run("publish", out)
+    accounts = manifest(out)["accounts"]
+    assert accounts["regions_unfinished"] == len(ids)
+    assert accounts["published"] + accounts["rejected"] + accounts["regions_unfinished"] == COUNT
+    build(source, out)
+    assert published(out) == published(at_once)
+    assert not list(compared.glob("*-lost-*"))
+
+
+def has_match(shard: Path) -> bool:
+    found = pq.read_table(shard / "looks.parquet", columns=["how"])["how"]
+    return bool(found.null_count < len(found))
 
 
 def test_a_build_that_was_stopped_before_comparing_is_not_published(
@@ -154,12 +194,18 @@ def test_a_build_that_was_stopped_before_comparing_is_not_published(
 
 def test_a_change_of_the_avoided_folder_is_noticed(tmp_path: Path, source: Path) -> None:
     folder = avoided(tmp_path / "bench", source, 1)
+    elsewhere = pa.array(
+        [{"bytes": None, "path": ".later/3.jpg"}], pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    )
+    pq.write_table(pa.table({"image": elsewhere}), folder / "paths.parquet")
     out = tmp_path / "set"
     build(source, out, "--avoid", folder, "--shard-size", 2)
     first = manifest(out)["configuration"]["avoid"]["index"]
     avoided(folder, source, 2)
+    (folder / ".later").mkdir()  # what a table names may come later than the table
+    shutil.copy(source.parent / "pictures" / "3.jpg", folder / ".later")
     assert "has changed" in build(source, out).stderr
-    assert pictures(out) == {"0.jpg", "3.jpg", "4.jpg", "5.jpg"}
+    assert pictures(out) == {"0.jpg", "4.jpg", "5.jpg"}
     assert manifest(out)["configuration"]["avoid"]["index"] != first
     shutil.rmtree(folder)
     lost, *others = sorted((out / ".work" / "compared").iterdir())
@@ -179,6 +225,29 @@ def test_parts_and_their_merge_make_the_same_set(tmp_path: Path, source: Path, k
     assert published(tmp_path / "whole") == published(at_once)
 
 
+def test_parts_that_avoid_less_than_the_set_are_refused(
+    tmp_path: Path, plain: Path, kept: tuple[Path, Path, str]
+) -> None:
+    folder, at_once, _ = kept
+    out = tmp_path / "set"
+    shutil.copytree(at_once, out)
+    with pytest.raises(UsageError, match=f"avoids the pictures of {folder}, and the parts do not"):
+        merge([plain], out, [])
+    assert published(out) == published(at_once)
+
+
+def test_a_list_that_is_older_than_what_is_avoided(tmp_path: Path, kept: tuple[Path, Path, str]) -> None:
+    """A build was stopped after it compared with another folder, before it published."""
+    _, at_once, _ = kept
+    out = tmp_path / "set"
+    shutil.copytree(at_once, out)
+    assert avoided_lines(out)
+    path = out / ".work" / "settings.json"
+    path.write_text(path.read_text().replace(manifest(out)["configuration"]["avoid"]["index"], "0" * 64))
+    with pytest.raises(UsageError, match="since what it avoids has changed: run its build again"):
+        avoided_lines(out)
+
+
 def test_a_set_and_a_table_may_be_avoided(tmp_path: Path, source: Path, plain: Path) -> None:
     """The published pictures of a set are the same files: nothing but the test picture is left."""
     out = tmp_path / "set"
@@ -192,6 +261,42 @@ def test_names_that_make_no_sense(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=words):
             Avoiding(told, None, tmp_path / "set", print)
     assert Avoiding(None, None, tmp_path, print).intended() is None
+
+
+def test_what_holds_the_set_cannot_be_avoided(tmp_path: Path) -> None:
+    avoided(tmp_path / "data", tmp_path)
+    avoided(tmp_path / "data" / "set" / "inside", tmp_path)
+    out = tmp_path / "data" / "set"
+    for told, words in ((tmp_path / "data", "holds the set itself"), (out / "inside", "is a part of the set itself")):
+        with pytest.raises(UsageError, match=words):
+            Avoiding([str(told)], None, out, print)
+    given = AvoidedGiven(path=str(tmp_path / "data"), name="data", chunks=[], pictures=1, unreadable=0)
+    known = AvoidSettings(index="0", method="", given=[given])
+    with pytest.raises(UsageError, match=r"holds the set itself .*--avoid none"):
+        Avoiding(None, known, out, print)
+    assert Avoiding(["none"], known, out, print).anew
+
+
+def test_the_order_is_that_of_names_not_of_places(tmp_path: Path) -> None:
+    """Machines mount folders elsewhere; a table without pictures is told of."""
+    said: list[str] = []
+    for one, other in (("1", "2"), ("2", "1")):
+        named_so = [avoided_at(tmp_path / f"{one}/apes"), avoided_at(tmp_path / f"{other}/zoo")]
+        settings = Avoiding(named_so, None, tmp_path / "set", said.append).intended()
+        assert settings is not None and [given.name for given in settings.given] == ["apes", "zoo"]
+        assert [given.path for given in settings.given] == named_so
+    assert "without a column of pictures are passed over: questions.parquet" in said[0]
+
+
+def avoided_at(folder: Path) -> str:
+    avoided(folder, folder)
+    pq.write_table(pa.table({"question": ["what is it?"]}), folder / "questions.parquet")
+    return str(folder)
+
+
+def test_a_chunk_that_ends_its_workers_is_named(tmp_path: Path) -> None:
+    (chunk,) = open_given(str(avoided(tmp_path / "bench", tmp_path))).chunks
+    assert named("describe_avoided", (chunk,)) == f"reading own.jpg in {tmp_path}/bench, which --avoid names,"
 
 
 @pytest.mark.parametrize(

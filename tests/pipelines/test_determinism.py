@@ -107,6 +107,19 @@ def test_a_missing_part_is_named_and_can_follow(base: Path, parts: list[Path], t
     assert published(out) == published(base / "set")
 
 
+def test_parts_merged_without_what_is_unfinished(base: Path, parts: list[Path], tmp_path: Path) -> None:
+    """As where a picture ends every worker of its part: what is missing is counted, and can follow."""
+    out = tmp_path / "set"
+    assert "or merge with --unfinished" in refused("merge", parts[0], parts[2], "--out", out)
+    said = refused("merge", parts[0], parts[2], "--out", out, "--unfinished", code=3)
+    told = json.loads((out / "manifest.json").read_bytes())["accounts"]
+    assert told["regions"] == told["published"] + told["rejected"] + told["regions_unfinished"]
+    assert f"{told['regions_unfinished']} regions are unfinished" in said and told["published"]
+    sound(out)
+    run("merge", *parts, "--out", out)
+    assert "regions_unfinished" not in json.loads((out / "manifest.json").read_bytes())["accounts"]
+
+
 def test_a_part_alone_publishes_nothing_and_says_what_next(parts: list[Path]) -> None:
     assert published(parts[1]) == {}
     assert "merge the parts --shard 0/3, 2/3" in refused("publish", parts[1])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pickle
 import socket
 import sys
+import threading
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,11 @@ import pytest
 from pipelines.config import BuildConfig
 from pipelines.engines import ray_cluster
 from pipelines.engines.config import RayConfig
-from pipelines.engines.ray import suited
+from pipelines.engines.ray import RayEngine, _told_by, suited
 from pipelines.engines.ray_task import Told, call, versions
+from slvr_data.avoid.features import method
 from slvr_data.errors import RunError
+from slvr_data.remote.steady import RefusedError
 from tests.builds import coco, end, of_coco, run, shards, start, wait_for
 from tests.support import refused_here
 
@@ -86,6 +90,51 @@ def test_options_that_do_not_go_together(tmp_path: Path, capfd: pytest.CaptureFi
     assert "ray.check.cpus" in refused_here(capfd, *build, "--set", "ray.check.cpus=0")
 
 
+class Sending(RayEngine):
+    """It notes what it would send to a cluster."""
+
+    sent: list[Any]
+
+    def _send(self, sent: Any) -> None:
+        self.sent.append(sent)
+
+
+@needs_ray
+def test_no_more_calls_at_once_than_workers(tmp_path: Path) -> None:
+    """On a cluster with more processors than --workers, what is beyond is held here."""
+    engine = Sending(BuildConfig(out=tmp_path), tmp_path, RayConfig(), 2, print)
+    engine.sent = []
+    futures = [engine.submit("read", number) for number in range(5)]
+    settler = threading.Thread(target=engine._settle, daemon=True)
+    settler.start()
+    for number, future in enumerate(futures):
+        assert len(engine.sent) == min(number + 2, 5)
+        engine._arrived.put((engine.sent[number], answered(number)))
+        assert future.result(60) == number
+        wait_for(lambda wanted=min(number + 3, 5): len(engine.sent) == wanted, 60)
+    engine.submit("read", 5)
+    assert len(engine.sent) == 6, "there is room again"
+    engine._arrived.put(None)
+    settler.join(60)
+
+
+def answered(result: int) -> Future[int]:
+    future: Future[int] = Future()
+    future.set_result(result)
+    return future
+
+
+@needs_ray
+def test_what_a_worker_lacks_is_told_with_its_machine() -> None:
+    from ray.exceptions import RayTaskError
+
+    lacks = RefusedError("reading s3://pictures is refused: there are no credentials")
+    raised = RayTaskError("call", "Traceback (most recent call last):", lacks, pid=7, ip="10.0.0.7")
+    told = _told_by(raised, raised.cause)
+    assert isinstance(told, RefusedError)
+    assert str(told).startswith(f"the worker on 10.0.0.7: {lacks}") and "`ray start`" in str(told)
+
+
 def test_without_the_package(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,6 +152,7 @@ def test_a_worker_that_does_not_see_the_folder(tmp_path: Path) -> None:
         call(pickle.dumps(told), "read", ("scenes", []))
     (tmp_path / ".work").mkdir()
     (tmp_path / ".work/token").touch()
+    assert versions()["OpenCV"] == method(), "whatever package it came in"
     other = Told(config, tmp_path / ".work", "token", versions() | {"pillow": "1.0"})
     with pytest.raises(RunError, match=r"has pillow [\d.]+ instead of 1.0: install the same versions"):
         call(pickle.dumps(other), "read", ("scenes", []))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import threading
@@ -24,7 +26,7 @@ pytest.importorskip("ray", reason="the extra ray is not installed")
 
 PICTURES, REGIONS = 20, 4
 TRAPS = Path(__file__).parent / "traps"
-DEADLY, HELD, HELD_TOO = "00007.jpg", "00003.jpg", "00012.jpg"
+DEADLY, HELD, HELD_TOO, DEADLY_LATER = "00007.jpg", "00003.jpg", "00012.jpg", "00015.jpg"
 
 
 @dataclass
@@ -65,12 +67,21 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def local(file: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, str]]:
-    """What one process of one machine publishes: profiles, and questions with them."""
+    """What one process of one machine publishes: profiles, and questions with them; a picture is avoided."""
     out = tmp_path_factory.mktemp("local") / "set"
-    run(*of_coco(file, "--workers", 1, "--out", out))
+    run(*of_coco(file, "--workers", 1, "--out", out, "--avoid", avoided(file)))
     profiles = published(out)
     run("build-multiquery", out, "--workers", 1)
     return {"profiles": profiles, "questions": published(out)}
+
+
+def avoided(file: Path) -> Path:
+    """One of the pictures, as a file of its own."""
+    copy = file.parent / "avoided" / "copy.jpg"
+    copy.parent.mkdir(exist_ok=True)
+    if not copy.exists():
+        shutil.copyfile(next(file.parent.rglob("00004.jpg")), copy)
+    return copy
 
 
 class Running(threading.Thread):
@@ -111,11 +122,13 @@ def test_a_served_build_asks_from_one_process(ray: Ray, file: Path, tmp_path: Pa
 
 
 def test_a_worker_a_node_and_a_picture_that_kills(ray: Ray, file: Path, local: Any, tmp_path: Path) -> None:
-    """A killed worker and a node that goes cost nothing; the picture that kills its workers stays open, alone."""
+    """A killed worker and a node that goes cost nothing; the pictures that kill their workers, one only when it
+    is compared with what is avoided, stay open, alone.
+    """
     out = tmp_path / "set"
-    for picture, kind in ((HELD, "hold"), (HELD_TOO, "hold"), (DEADLY, "kill")):
+    for picture, kind in ((HELD, "hold"), (HELD_TOO, "hold"), (DEADLY, "kill"), (DEADLY_LATER, "kill-compared")):
         ray.set(picture, kind)
-    command = of_coco(file, "--out", out)
+    command = of_coco(file, "--out", out, "--avoid", avoided(file))
     building = Running(*command, "--shard-size", 1, "--set", "ray.attempts=2", *ray.options, code=3)
     held = {node_of(ray.made, pid): pid for pid in (ray.held(HELD), ray.held(HELD_TOO))}
     assert "is being written by" in refused(*command, *ray.options), "one driver at a time"
@@ -127,8 +140,8 @@ def test_a_worker_a_node_and_a_picture_that_kills(ray: Ray, file: Path, local: A
     ray.release(HELD)
     ray.release(HELD_TOO)
     errors = building.ended().stderr
-    told = assert_unfinished(out, errors, PICTURES)
-    assert len(told) == 2 and all(f"coco:{DEADLY}" in line for line in told), errors
+    told = assert_unfinished(out, errors, PICTURES, DEADLY_LATER, 2)
+    assert len(told) == 3 and all(f"coco:{DEADLY}" in told[place] for place in (0, 2)), errors
     assert published(out) != local["profiles"]
     ray.clear()
     run(*command, "--workers", 1)
@@ -136,6 +149,14 @@ def test_a_worker_a_node_and_a_picture_that_kills(ray: Ray, file: Path, local: A
     run("build-multiquery", out, *ray.options)
     assert published(out) == local["questions"]
     assert not list((out / ".work").glob(".*")), "nothing is left over"
+
+
+def test_machines_without_slvr(ray: Ray, tmp_path: Path) -> None:
+    (ray.traps / "no-slvr").touch()
+    said = refused("build-attributes", "scenes", "--limit", 2, "--out", tmp_path / "set", *ray.options, code=1)
+    ray.clear()
+    assert re.search(r"the worker on [\d.]+ cannot load slvr \(ModuleNotFoundError: No module named 'pipe", said), said
+    assert "install the same versions on all machines" in said
 
 
 def test_a_stop_is_still_ours(ray: Ray) -> None:
@@ -151,13 +172,15 @@ def test_a_stop_is_still_ours(ray: Ray) -> None:
         package.shutdown()
 
 
-def assert_unfinished(out: Path, errors: str, pictures: int) -> list[str]:
-    """One picture is open, and named; the rest is published, and all is accounted for. What was said of workers."""
+def assert_unfinished(out: Path, errors: str, pictures: int, last: str = DEADLY, count: int = 1) -> list[str]:
+    """So many pictures are open, and `last` is named last; the rest is published, and all is accounted for. What was
+    said of workers.
+    """
     accounts = json.loads((out / "manifest.json").read_bytes())["accounts"]
     assert accounts["regions"] == pictures * REGIONS
-    assert accounts["regions_unfinished"] == REGIONS
+    assert accounts["regions_unfinished"] == count * REGIONS
     assert accounts["published"] + accounts["rejected"] + accounts["regions_unfinished"] == accounts["regions"]
     told = [line for line in errors.splitlines() if "that took it" in line]
-    assert f"(coco:{DEADLY}) has ended" in told[-2] and "the same command goes on" in told[-1], errors
-    assert f"{REGIONS} regions are unfinished" in told[-1]
+    assert f"(coco:{last}) has ended" in told[-2] and "the same command goes on" in told[-1], errors
+    assert f"{count * REGIONS} regions are unfinished" in told[-1]
     return told

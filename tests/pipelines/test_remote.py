@@ -7,8 +7,10 @@ import os
 import resource
 import shutil
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pytest
@@ -20,6 +22,7 @@ from pipelines.cli import app
 from slvr_data.errors import RunError, SlvrError, UsageError
 from slvr_data.remote.holding import NAME, Holding
 from slvr_data.remote.place import Place
+from slvr_data.remote.steady import StoreError
 from slvr_model.data import SlvSamples
 from tests.builds import coco, end, published, run, start, wait_for
 from tests.remotes import ask, build, published_at, s3_found
@@ -61,7 +64,7 @@ def there(s3: RunningS3, tmp_path_factory: pytest.TempPathFactory) -> str:
 def invoke(*arguments: object) -> str:
     result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
     assert result.exit_code == 0, result.output
-    return result.output
+    return result.stdout
 
 
 def test_killed_and_resumed_with_an_empty_scratch_it_gives_the_bytes_of_a_local_build(
@@ -74,6 +77,8 @@ def test_killed_and_resumed_with_an_empty_scratch_it_gives_the_bytes_of_a_local_
     process, place = start(*command, "--out", address, **environment), Place(address)
     try:
         wait_for(lambda: sum(name.endswith("/whole.json") for name in place.names(".work/crop")) > 2, pause=0.05)
+        with pytest.raises(UsageError, match=rf"is being written by process {process.pid} on"):
+            build(address, tmp_path / "second", count=24)
         os.killpg(process.pid, signal.SIGKILL)
     finally:
         end(process)
@@ -99,8 +104,10 @@ def test_commands_read_it_where_it_lies(
     assert json.loads(invoke("stats", there, "--json")) == json.loads(invoke("stats", local, "--json"))
     status = json.loads(invoke("status", there, "--json"))
     assert status["writer"] is None
+    monkeypatch.setenv("SLVR_SCRATCH", str(tmp_path / "told"))
     assert status["published"]["queries published"] > 0
     assert Path(invoke("preview", there, "--pictures", 2).strip()).stat().st_size > 1000
+    assert any((tmp_path / "told").glob("read-*/set/manifest.json"))
     assert Path(invoke("audit", there, "-n", 5, "--html", tmp_path / "audit.html").strip()).stat().st_size > 1000
     Place(there).write("data/images/train-00009-0123456789ab.parquet", b"left by somebody")
     result = CliRunner().invoke(app, ["validate", there])
@@ -168,13 +175,16 @@ def test_what_is_wrong_is_one_sentence_with_the_place_and_the_cure(
     with pytest.raises(UsageError, match=r"writing s3://bucket/denied/.* permission denied .* let these credentials"):
         build("s3://bucket/denied/set", tmp_path)
     s3.well()
-    s3.control(deny="^DELETE|^POST")
+    s3.control(deny="^DELETE")
+    with pytest.raises(UsageError, match=r"removing s3://bucket/kept/.* permission denied"):
+        build("s3://bucket/kept/set", tmp_path)
+    s3.well()
+    assert Place("s3://bucket/kept").names() == {}
     place = Place("s3://bucket/other")
     place.write("somebody/else.txt", b"his own")
     with pytest.raises(UsageError, match=r"s3://bucket/other holds something else \(somebody/else.txt\)"):
         build(place.address, tmp_path)
-    s3.well()
-    assert place.read("somebody/else.txt") == b"his own"
+    assert place.names() == {"somebody/else.txt": 7}
     with pytest.raises(UsageError, match=r"user.*\*\*\*@bucket/set holds a user"):
         try:
             build("s3://AKIA:hidden@bucket/set", tmp_path)
@@ -223,9 +233,62 @@ def test_pictures_at_an_address_give_the_bytes_of_local_ones(s3: RunningS3, tmp_
     assert s3.control()["GET"] <= 1 + 4  # one listing; each picture once, for the publication alone
 
 
-def test_uploads_that_a_killed_run_left_are_given_up(s3: RunningS3) -> None:
+def test_uploads_that_a_killed_run_left_are_given_up(s3: RunningS3, monkeypatch: pytest.MonkeyPatch) -> None:
     files = fsspec.filesystem("s3")
-    for key in ("mine/set/data/x", "yours/set/data/x"):
+    for key in ("a/before", *(f"mine/set/data/{number}" for number in range(3)), "yours/set/data/x"):
         files.call_s3("create_multipart_upload", Bucket="bucket", Key=key)
-    assert Place("s3://bucket/mine/set").give_up_uploads() == 1
-    assert [upload["Key"] for upload in files.list_multipart_uploads("bucket")] == ["yours/set/data/x"]
+    place = Place("s3://bucket/mine/set")
+    s3.control(deny=r"^(GET|DELETE) /bucket")
+    assert place.give_up_uploads() == 0
+    s3.well()
+    with monkeypatch.context() as patch:
+        patch.setattr(type(files), "call_s3", paged(type(files).call_s3))
+        assert place.give_up_uploads() == 3
+    assert [upload["Key"] for upload in files.list_multipart_uploads("bucket")] == ["a/before", "yours/set/data/x"]
+
+
+def paged(call: Callable[..., Any]) -> Callable[..., Any]:
+    """The server has no pages of uploads: here each is a page of its own."""
+
+    def called(self: Any, method: str, **options: Any) -> Any:
+        after = options.pop("KeyMarker", ""), options.pop("UploadIdMarker", "")
+        found = call(self, method, **options)
+        if method != "list_multipart_uploads":
+            return found
+        uploads = sorted(found.get("Uploads", []), key=lambda upload: (upload["Key"], upload["UploadId"]))
+        left = [upload for upload in uploads if (upload["Key"], upload["UploadId"]) > after]
+        more = {"NextKeyMarker": left[0]["Key"], "NextUploadIdMarker": left[0]["UploadId"]} if left else {}
+        return {"Uploads": left[:1], "IsTruncated": len(left) > 1} | more
+
+    return called
+
+
+def test_answers_that_come_too_late_and_a_store_that_is_away_are_waited_for(
+    s3: RunningS3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(
+        fsspec.config.conf, "s3", {"config_kwargs": {"read_timeout": 0.5, "retries": {"max_attempts": 0}}}
+    )
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    place = Place("s3://bucket/slow/set")
+    s3.control(faults={"late": 0.5}, seed=3, reset=True)
+    try:
+        for number in range(4):
+            place.write(f"{number}", b"%d" % number)
+    finally:
+        calls = s3.well()
+    assert [place.read(f"{number}") for number in range(4)] == [b"0", b"1", b"2", b"3"]
+    assert calls["fault late"] and calls["PUT"] > 4
+    s3.control(down=True, reset=True)
+    try:
+        with monkeypatch.context() as patch, pytest.raises(StoreError, match="see that the store answers"):
+            patch.setenv("SLVR_STORE_PATIENCE", "0")
+            place.read("1")
+        assert place.give_up_uploads() == 0
+        writing = threading.Thread(target=place.write, args=("late", b"in the end"))
+        writing.start()
+        wait_for(lambda: s3.control().get("PUT", 0) > 0)
+    finally:
+        s3.well()
+    writing.join(60)
+    assert place.read("late") == b"in the end"

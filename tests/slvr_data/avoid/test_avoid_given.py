@@ -5,6 +5,10 @@ from __future__ import annotations
 import base64
 import csv
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +19,7 @@ from datasets import Dataset
 
 from slvr_data.avoid.given import names_of, open_given
 from slvr_data.avoid.reading import described_rows
-from slvr_data.errors import UsageError
+from slvr_data.errors import RunError, UsageError
 from tests.builds import photograph
 
 PICTURE, OTHER = photograph(1)[0], photograph(2)[0]
@@ -30,6 +34,26 @@ def names(told: Path) -> dict[str, str | None]:
 def parquet(path: Path, **columns: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table(columns), path, row_group_size=2)
+
+
+@contextmanager
+def nobody() -> Iterator[None]:
+    """Without the rights of a superuser, who may read everything."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that anybody may enter."""
+    with tempfile.TemporaryDirectory() as made:
+        Path(made).chmod(0o755)
+        yield Path(made)
 
 
 def test_a_folder_of_pictures(tmp_path: Path) -> None:
@@ -55,6 +79,41 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_a_file_that_cannot_be_read_now_is_no_hole(open_folder: Path) -> None:
+    """It may be tomorrow, or on another machine: what is kept of it would be taken for the truth."""
+    (open_folder / "closed.jpg").write_bytes(PICTURE)
+    (open_folder / "closed.jpg").chmod(0)
+    with nobody(), pytest.raises(RunError, match=r"cannot read .*closed.jpg.*denied.*chmod.*all machines see"):
+        names(open_folder)
+    (open_folder / "closed.jpg").chmod(0o644)
+    parquet(open_folder / "a.parquet", image=[{"bytes": None, "path": "closed.jpg"}, {"bytes": PICTURE, "path": None}])
+    (chunk,) = open_given(str(open_folder / "a.parquet")).chunks
+    (open_folder / "closed.jpg").chmod(0)
+    with nobody(), pytest.raises(RunError, match=r"closed\.jpg"):
+        described_rows(chunk)
+    (open_folder / "a.parquet").unlink()
+    with pytest.raises(RunError, match="No such file"):
+        described_rows(chunk)
+
+
+def test_a_folder_that_cannot_be_listed_is_refused(open_folder: Path) -> None:
+    (open_folder / "a.jpg").write_bytes(PICTURE)
+    (open_folder / "closed").mkdir(mode=0)
+    with nobody(), pytest.raises(UsageError, match=r"closed.*\(chmod\)"):
+        open_given(str(open_folder))
+
+
+def test_links_in_a_circle_are_followed_once(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    (tmp_path / "other").mkdir()
+    for name in ("set/a.jpg", "set/b/c.jpg", "other/d.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).write_bytes(PICTURE)
+    (tmp_path / "set/b/up").symlink_to(tmp_path / "set")
+    (tmp_path / "set/link").symlink_to(tmp_path / "other")
+    assert open_given(str(tmp_path / "set")).chunks[0].files == ("a.jpg", "b/c.jpg", "link/d.jpg")
+
+
 def test_columns_of_pictures(tmp_path: Path) -> None:
     struct = [{"bytes": PICTURE, "path": "a.jpg"}, {"bytes": None, "path": None}, {"bytes": OTHER, "path": None}]
     texts = ["what is it?", None, "and this?"]
@@ -71,9 +130,35 @@ def test_columns_of_pictures(tmp_path: Path) -> None:
     parquet(tmp_path / "list.parquet", images=[[{"bytes": PICTURE, "path": None}, {"bytes": OTHER, "path": None}]])
     assert set(names(tmp_path / "list.parquet")) == {"list.parquet:1", "list.parquet:1:2"}
     parquet(tmp_path / "path.parquet", image=[{"bytes": None, "path": "in.jpg"}, {"bytes": None, "path": "not.jpg"}])
+    lines = base64.encodebytes(OTHER).decode()
+    parquet(tmp_path / "lists.parquet", bytes=[[PICTURE, OTHER], []], texts=[[lines], None])
+    assert names(tmp_path / "lists.parquet") == {"lists.parquet:1:bytes": None, "lists.parquet:1:bytes:2": None}, "once"
+    parquet(tmp_path / "lines.parquet", texts=[[], [lines]])
+    assert names(tmp_path / "lines.parquet") == {"lines.parquet:2": None}
+    parquet(tmp_path / "first.parquet", picture=[b"damaged", PICTURE])
+    assert len(names(tmp_path / "first.parquet")) == 2, "the first value is no sign"
     (tmp_path / "in.jpg").write_bytes(PICTURE)
     found = names(tmp_path / "path.parquet")
     assert found["path.parquet:1"] is None and "not.jpg" in str(found["path.parquet:2"])
+
+
+def test_tables_without_pictures_are_named(tmp_path: Path) -> None:
+    parquet(tmp_path / "questions.parquet", question=["what is it?"])
+    parquet(tmp_path / "pictures.parquet", image=[PICTURE])
+    assert open_given(str(tmp_path)).without == ("questions.parquet",)
+
+
+def test_every_row_behind_a_damage_counts(tmp_path: Path) -> None:
+    file = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"image": [PICTURE, OTHER] * 3}), file, row_group_size=2, use_dictionary=False)
+    with pq.ParquetFile(file) as parquet_file:
+        start = parquet_file.metadata.row_group(1).column(0).data_page_offset
+    with file.open("r+b") as stream:
+        stream.seek(start)
+        stream.write(b"\xff" * 64)
+    found = names(file)
+    assert [name for name, problem in found.items() if problem] == ["a.parquet:3", "a.parquet:4"]
+    assert "damaged" in str(found["a.parquet:3"]) and len(found) == 6
 
 
 def test_a_saved_dataset(tmp_path: Path) -> None:
@@ -117,7 +202,16 @@ def test_a_chunk_changes_with_its_files(tmp_path: Path) -> None:
     before = open_given(str(tmp_path)).chunks[0].name
     assert open_given(str(tmp_path)).chunks[0].name == before
     os.utime(file, ns=(1, 1))
-    assert open_given(str(tmp_path)).chunks[0].name != before
+    before, again = open_given(str(tmp_path)).chunks[0].name, before
+    assert before != again
+    shutil.copytree(tmp_path, tmp_path / "copy")
+    assert open_given(str(tmp_path / "copy")).chunks[0].name != before, "of equal names, sizes and times"
+
+
+def test_a_path_is_one_however_it_is_written(tmp_path: Path) -> None:
+    (tmp_path / "bench").mkdir()
+    (tmp_path / "bench/a.jpg").write_bytes(PICTURE)
+    assert open_given(f"{tmp_path}/bench/../bench/").path == str(tmp_path / "bench")
 
 
 def test_names_are_as_short_as_they_may_be() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from slvr_data.errors import UsageError
-from slvr_data.remote.addresses import address_of, local_path, redacted, rooted, shown
+from slvr_data.remote.addresses import address_of, copy_of, local_output, local_path, redacted, rooted, shown, told
 
 
 def test_a_path_holds_an_address_and_gives_it_back() -> None:
@@ -31,7 +31,33 @@ def test_file_addresses_are_paths_of_this_machine() -> None:
     assert shown(Path("file:///data/set")) == "/data/set"
 
 
-@pytest.mark.parametrize("address", ["s3://AKIA:hidden@bucket/set", "https://host/set?token=hidden", "s3://hidden@b/s"])
+@pytest.mark.parametrize("address", ["abfs://container@account.dfs.core.windows.net/set", "sftp://user@host/set"])
+def test_a_container_or_a_user_before_the_host_is_no_credential(address: str) -> None:
+    assert address_of(Path(address)) == shown(Path(address)) == redacted(address) == address
+
+
+def test_what_is_written_on_this_machine_alone_is_no_address() -> None:
+    assert local_output(Path("file:///data/out"), "--out") == Path("/data/out")
+    assert local_output(Path("out"), "--out") == Path("out")
+    with pytest.raises(UsageError, match=r"--to s3://bucket/set is an address: name a place on this machine"):
+        local_output(Path("s3://bucket/set"), "--to")
+
+
+def test_texts_name_a_set_by_its_address_while_its_copy_is_used() -> None:
+    with copy_of(Path("/cache/set-0/set"), "s3://bucket/set"):
+        assert told("run it on /cache/set-0/set again") == "run it on s3://bucket/set again"
+    assert told("run it on /cache/set-0/set again") == "run it on /cache/set-0/set again"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "abfs://container:hidden@account/set",
+        "s3://AKIA:hidden@bucket/set",
+        "https://host/set?token=hidden",
+        "s3://hidden@b/s",
+    ],
+)
 def test_a_credential_in_an_address_is_refused_and_not_repeated(address: str) -> None:
     with pytest.raises(UsageError, match="environment variables") as raised:
         address_of(address)

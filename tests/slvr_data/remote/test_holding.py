@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import threading
 import time
 import uuid
@@ -32,7 +34,9 @@ def test_a_holder_elsewhere_that_does_not_move_is_taken_over_and_one_that_does_i
     said: list[str] = []
     first = Holding(place, said.append, BEAT)
     first.take()
+    assert holder(place) == f"process {os.getpid()} on {socket.gethostname()}"
     elsewhere(place)
+    assert str(holder(place)).startswith(f"last written by process {os.getpid()} on far; only there")
     second = Holding(place, said.append, BEAT)
     second.take()
     assert second.before == first.session

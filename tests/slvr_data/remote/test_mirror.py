@@ -13,15 +13,14 @@ import pytest
 from slvr_data.errors import RunError, UsageError
 from slvr_data.remote import holding, mirror
 from slvr_data.remote.artefacts import note_removed
-from slvr_data.remote.fetching import Fetching
 from slvr_data.remote.holding import NAME, LostError
 from slvr_data.remote.mirror import mirrored, scratch_of
 from slvr_data.remote.place import Place
 from slvr_data.remote.record import Record, load_record
-from slvr_data.remote.sending import Sending
 from slvr_data.remote.steady import RefusedError, StoreError, steady
 from slvr_data.requests.store import RequestStore
 from tests.builds import wait_for
+from tests.slvr_data.remote.copies import Copy, another
 from tests.slvr_data.requests.putting import reply
 
 
@@ -30,41 +29,9 @@ def place() -> Place:
     return Place(f"memory://{uuid.uuid4().hex}/set")
 
 
-class Copy:
-    """A scratch copy, and both ways between it and its place."""
-
-    def __init__(self, place: Place, folder: Path) -> None:
-        self.place, self.folder, self.work = place, folder, folder / ".work"
-        self.record_file = folder.parent / "mirror.json"
-        self.record = load_record(self.record_file)
-        self.sending = Sending(place, folder, self.record, self.record_file)
-        self.said: list[str] = []
-
-    def fetch(self, contiguous: bool = False) -> Copy:
-        Fetching(self.place, self.folder, self.record, self.said.append).everything(contiguous)
-        return self
-
-    def unit(self, name: str, **files: str) -> None:
-        (self.work / name).mkdir(parents=True, exist_ok=True)
-        for file, text in files.items():
-            (self.work / name / f"{file}.parquet").write_text(text)
-
-    def begin(self) -> Copy:
-        self.fetch()
-        (self.work / "settings.json").write_text("{}")
-        return self
-
-    def names(self) -> set[str]:
-        return {name.removeprefix(".work/") for name in self.place.names()}
-
-
 @pytest.fixture
 def copy(place: Place, tmp_path: Path) -> Copy:
     return Copy(place, tmp_path / "one" / "set").begin()
-
-
-def another(place: Place, tmp_path: Path, name: str = "two") -> Copy:
-    return Copy(place, tmp_path / name / "set").fetch()
 
 
 def test_units_and_files_go_there_and_come_back(copy: Copy, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from slvr_data import card
 from slvr_data.manifest import load_manifest
+from slvr_data.remote.holding import LostError
 from slvr_data.remote.place import Place
 from slvr_data.remote.record import Record
 from slvr_data.remote.sending import Sending
@@ -49,8 +50,8 @@ def place(before: Path) -> Place:
     return place
 
 
-def send(place: Place, folder: Path) -> bool:
-    return Sending(place, folder, Record(), folder.parent / "mirror.json").publication()
+def send(place: Place, folder: Path, confirm: Callable[[], None] = lambda: None) -> bool:
+    return Sending(place, folder, Record(), folder.parent / "mirror.json").publication(confirm)
 
 
 def watched(monkeypatch: pytest.MonkeyPatch, look: Callable[[str, str], None]) -> None:
@@ -132,3 +133,31 @@ def test_an_object_that_somebody_removed_comes_back_and_others_files_stay(place:
     assert place.exists(gone)
     assert place.exists("data/attributes/notes.txt")
     assert not place.exists("data/attributes/train-00007-0123456789ab.parquet")
+
+
+def test_a_driver_that_was_replaced_while_it_sent_shows_nothing_and_removes_nothing(
+    place: Place, before: Path, after: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = place.read("manifest.json")
+    changes: list[str] = []
+    watched(monkeypatch, lambda method, name: changes.append(method))
+
+    def confirm() -> None:
+        assert changes  # not before the data files: they take the time in which another may come
+        raise LostError("another")
+
+    with pytest.raises(LostError):
+        send(place, after, confirm)
+    assert set(changes) == {"put"}
+    assert place.read("manifest.json") == manifest
+    asked: list[int] = []
+
+    def later() -> None:
+        asked.append(1)
+        if len(asked) == 2:
+            raise LostError("another")
+
+    with pytest.raises(LostError):
+        send(place, after, later)
+    assert "remove" not in changes
+    assert place.names().keys() >= {file.path for file in load_manifest(before).files}

@@ -70,7 +70,7 @@ def test_two_processes_learn_what_one_learns(scenes_set: Path, tmp_path: Path) -
     facts = json.loads((tmp_path / "fewer/checkpoint/mgrpo.json").read_text())
     assert (facts["processes"], facts["gone_on"]) == (2, [{"from_step": 1, "processes": 1}])
     one = json.loads((tmp_path / "one/checkpoint/mgrpo.json").read_text())
-    assert facts["regions"] == one["regions"] and one["regions"]["seen"] > 8, "regions of all processes are counted"
+    assert facts["regions"] == one["regions"] == {"seen": 8, "unusable": {}}, "those of all processes, each once"
 
 
 def rollouts_of(run: Path) -> list[tuple[Any, ...]]:

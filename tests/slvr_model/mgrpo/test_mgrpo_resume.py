@@ -43,6 +43,9 @@ def test_a_run_goes_on_to_the_same_bits(set_up: SetUp, capfd: pytest.CaptureFixt
     whole = set_up(*settings)
     final = train_mgrpo(whole, START, evaluator=evaluator)
     assert whole.out is not None and asked == [("SlvrModel", step) for step in (0, 2, 3)]
+    assert not (whole.out / records.BEGUN).exists(), "the folder is taken with the first step"
+    regions = json.loads((final / "mgrpo.json").read_text())["regions"]
+    assert regions == {"seen": 3 * whole.training.regions, "unusable": {}}, "those of the preflight are not others"
     lines = [json.loads(line) for line in (final / records.LOG).read_text().splitlines()]
     assert [line["step"] for line in lines] == [0, 1, 2, 3]
     assert all("advantage/mixed" in line and "reward/total" in line for line in lines[1:])
@@ -67,6 +70,24 @@ def test_a_run_goes_on_to_the_same_bits(set_up: SetUp, capfd: pytest.CaptureFixt
     assert [one.read_bytes() for one in cases[0]] == [one.read_bytes() for one in cases[1]]
     assert not (cut / ".checkpoint-3.tmp").exists() and not (cut / "evaluated").exists()
     assert train_mgrpo(whole, START, resume=True) == final and len(asked) == 5, "what is finished stays"
+
+
+def test_a_folder_that_is_not_its_own_is_left_alone(set_up: SetUp) -> None:
+    """That of stage 1, and one with cases that no run of it left."""
+    for name, says in (("sft.yaml", r"holds a run of stage 1 \(sft\.yaml\)"), ("cases/0.parquet", r"holds cases/0\.p")):
+        config = set_up(out=f"taken-{len(name)}")
+        assert config.out is not None
+        kept = {config.out / name: b"mine", config.out / records.LOG: b'{"step": 1}\n'}
+        for file, content in kept.items():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+        if "cases" in name:
+            (config.out / records.LOG).unlink()
+            del kept[config.out / records.LOG]
+        for resume in (False, True):
+            with pytest.raises(UsageError, match=says):
+                train_mgrpo(config, START, resume)
+        assert {file: file.read_bytes() for file in config.out.rglob("*") if file.is_file()} == kept
 
 
 def test_a_damaged_checkpoint_is_said(set_up: SetUp) -> None:

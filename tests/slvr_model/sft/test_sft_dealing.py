@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from slvr_data.errors import RunError
+from slvr_data.errors import RunError, UsageError
 from slvr_model.data import SlvSamples, Unusable
 from slvr_model.efficiency.lengths import Plan
 from slvr_model.objectives.base import open_objective
 from slvr_model.objectives.config import ObjectiveConfig
 from slvr_model.sample_rows import SampleRows
+from slvr_model.sft.collate import Collator
 from slvr_model.sft.config import SftConfig
 from slvr_model.sft.dealing import Deal
 from slvr_model.sft.order import PlannedBatches, batches_of
+from slvr_model.sft.run import _Run as Run
 from slvr_model.sft.samples import RowMaker, Shown, StreamedBatches
 from slvr_model.sft.shown import Record, cut_back, shown_in
 from slvr_model.tiny import new_tiny
@@ -97,6 +102,47 @@ def test_a_streamed_step_has_the_same_samples_for_any_number_of_processes(
         assert sum(first, Counter()), "something is shown, and something cannot be"
         for ranks in (1, 2, 3, 4):
             assert steps(ranks, name) == first, ranks
+
+
+@pytest.mark.parametrize("lengths", ["random", "packed", "shared"])
+def test_what_is_drawn_for_samples_is_the_same_in_the_parts_of_a_batch(
+    lengths: str, scenes_set: Path, configured: Callable[..., SftConfig]
+) -> None:
+    """Slots that take their targets, and hidden answers: the loss of a batch is that of its parts together."""
+    model, processor = new_tiny(0)
+    model.latents.set_statistics(torch.randn(64, model.text.config.hidden_size))
+    settings = {"kind": "slvr", "feed": "mix", "echo": True, "bottleneck": 0.5}
+    objective = open_objective(ObjectiveConfig.model_validate(settings), model, processor.tokenizer)
+    maker = RowMaker(SampleRows(processor, model.layout), objective, configured("data.lettered=0.2").data, 0)
+    held = list(islice(SlvSamples(scenes_set, embeddings=True), 9))
+    collate = Collator(objective, *(model.layout if lengths == kind else None for kind in ("packed", "shared")))
+    deal = Deal(1, begun=1, ranks=4)
+
+    def loss(shown: Any, seed: int) -> tuple[float, float]:
+        made = objective.losses(model, collate(shown)["batch"], step_share=0.9, seed=seed, samples=9.0)
+        return float(made.total), float(made.logged["hidden"]) * len(shown)
+
+    with torch.no_grad():
+        shown = [Shown(maker.row(sample, 0)) for sample in held]
+        whole, parts = loss(shown, 1), [loss(deal.cut(shown, part), 2 + part) for part in range(deal.cuts)]
+        assert deal.cuts == 4 and 0 < whole[1] < 9, "some are hidden, others are not"
+        assert [sum(each) for each in zip(*parts, strict=True)] == pytest.approx(whole, rel=1e-4)
+        later = loss([Shown(maker.row(sample, 1)) for sample in held], 1)
+        assert abs(later[0] - whole[0]) > 1e-3, "drawn anew when they are shown again"
+
+
+def test_a_loss_that_is_not_the_sum_of_those_of_parts_needs_whole_batches(
+    configured: Callable[..., SftConfig],
+) -> None:
+    token = configured("objective.normalisation=token")
+    apart = configured(
+        "objective={kind: multi_encoder, feed: own, alignment: {triplet_weight: 0.5}}", "training.checkpointing=false"
+    )
+    for config, says in ((token, "normalisation token"), (apart, r"alignment\.triplet_weight")):
+        for ranks in (1, 2):
+            Run._deal(SimpleNamespace(config=config, begun=2, rank=0, ranks=ranks), 8)  # type: ignore[arg-type]
+        with pytest.raises(UsageError, match=says + r" weighs by batches.* divides 2"):
+            Run._deal(SimpleNamespace(config=config, begun=2, rank=0, ranks=4), 8)  # type: ignore[arg-type]
 
 
 def test_what_was_shown_is_kept_and_taken_back_to_a_checkpoint(tmp_path: Path) -> None:

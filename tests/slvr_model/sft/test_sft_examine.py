@@ -88,6 +88,9 @@ def test_right_replies_have_room_unless_a_length_is_told(
         maker = RowMaker(SampleRows(processor, made.layout), objective, config.data, 0)
         with pytest.raises(Asked) as asked:
             Examiner([long], maker, config.evaluation).accuracy(learner, torch.device("cpu"))
+        with pytest.raises(Asked) as others:  # of another batch, in another process
+            Examiner([long, sample], maker, config.evaluation, (1, 2)).accuracy(learner, torch.device("cpu"))
+        assert others.value.args == asked.value.args, "room is that of all that is held out"
         size = len(maker.row(long, 0).blocks[0].reply)
         assert asked.value.args[0] > size > 64 if least is None else asked.value.args[0] == least
         said = cut_off(0.75, config.evaluation)

@@ -12,14 +12,18 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 
 from slvr_data.errors import RunError, UsageError
 from slvr_data.files import sha256_of
 from slvr_model.checkpoints import open_checkpoint
 from slvr_model.sft import records
+from slvr_model.sft import run as runs
 from slvr_model.sft.config import SftConfig
+from slvr_model.sft.dealing import Deal
 from slvr_model.sft.learner import Learner
 from slvr_model.sft.run import train_sft
+from slvr_model.sft.shown import Record, shown_in
 from slvr_model.tiny import new_plain, new_tiny
 
 Configured = Callable[..., SftConfig]
@@ -135,6 +139,61 @@ def test_short_memory_says_what_to_lower(configured: Configured, monkeypatch: py
     for rows in (4, 1):  # the folder is free for the corrected command
         with pytest.raises(RunError, match=r"out of memory at step 1: lower training\.rows.*20\.00 GiB"):
             train_sft(configured(*SHORT, f"training.rows={rows}"))
+
+
+def test_a_folder_that_is_not_its_own_is_left_alone(configured: Configured) -> None:
+    says = r"holds (samples/mine|log\.jsonl|checkpoint,|a run of stage 2).*another out"
+    for number, name in enumerate(("samples/mine.jsonl", "log.jsonl", "checkpoint/model", "mgrpo.yaml")):
+        config = configured(*SHORT, out=f"taken-{number}")
+        assert config.out is not None
+        file = config.out / name
+        file.parent.mkdir(parents=True)
+        file.write_text('{"not": "ours"}\n')
+        with pytest.raises(UsageError, match=says):
+            train_sft(config)
+        assert [one for one in config.out.rglob("*") if one.is_file()] == [file]
+        assert file.read_text() == '{"not": "ours"}\n'
+
+
+def test_what_a_run_left_before_its_first_step_goes(tmp_path: Path, configured: Configured) -> None:
+    out = tmp_path / "left"
+    records.check_free(out)
+    records.begin(out)
+    Record(out, 0).add(1, ["q"])
+    (out / records.LOG).write_text('{"step": 0}\n')
+    records.check_free(out)
+    records.begin(out)
+    assert not (out / records.LOG).exists() and shown_in(out) == {}
+    records.claim(out, configured(), {})
+    with pytest.raises(UsageError, match="holds a run of stage 1"):
+        records.check_free(out)
+
+
+class Idler(Deal):
+    """Has an idle turn behind each that shows something."""
+
+    @property
+    def each(self) -> int:
+        return 2 * super().each
+
+    def parts(self) -> Any:
+        for number in range(self.batches):
+            yield from ((number, 0), None)
+
+    @property
+    def total(self) -> int:
+        return 2 * super().total
+
+
+def test_idle_turns_teach_nothing(configured: Configured, monkeypatch: pytest.MonkeyPatch) -> None:
+    busy = train_sft(configured(*SHORT))
+    monkeypatch.setattr(runs, "Deal", Idler)
+    idle = train_sft(configured(*SHORT, "data.record=true", out="idle"))
+    assert load_file(idle / "model.safetensors").keys() == load_file(busy / "model.safetensors").keys()
+    assert (idle / "model.safetensors").read_bytes() == (busy / "model.safetensors").read_bytes()
+    for one, other in zip(lines(busy), lines(idle), strict=True):
+        assert (one["loss"], one["grad_norm"]) == pytest.approx((other["loss"], other["grad_norm"]), rel=1e-6)
+    assert [len(ids) for ids in shown_in(idle.parent).values()] == [configured().training.rows] * 2
 
 
 def test_a_loss_that_is_no_number_ends_the_run(configured: Configured) -> None:
