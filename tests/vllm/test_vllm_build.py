@@ -78,7 +78,9 @@ def test_the_ledger_agrees_with_the_server(built: Built) -> None:
     spent = built.tree("run.json")["requests"]["purposes"]
     for purpose, moved in (("profile", built.profiles), ("questions", built.questions)):
         counts = spent[purpose]
-        assert counts["calls"] == counts["replies"] == moved["request_success_total"] - LOOKS, purpose
+        told = f"{purpose}: {counts}, {moved}"
+        assert counts["replies"] == moved["request_success_total"] - LOOKS, told
+        assert counts["calls"] == counts["replies"] + counts["retries"], told  # a server may close an idle connection
         assert 0 <= moved["prompt_tokens_total"] - counts["prompt_tokens"] <= LOOKS * 500
         assert 0 <= moved["generation_tokens_total"] - counts["completion_tokens"] <= LOOKS * 16
         assert counts["cached_tokens"] > 0.5 * counts["prompt_tokens"], "one system prompt, pictures asked about again"

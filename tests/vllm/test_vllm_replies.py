@@ -96,7 +96,7 @@ def test_profiles_come_of_it(asked: Asked) -> None:
 
 def test_the_ledger_agrees_with_the_servers_own_counts(asked: Asked, counted: Counted) -> None:
     total, moved = asked.total, counted.moved
-    assert total["replies"] == total["calls"] == moved["request_success_total"] >= 12
+    assert total["replies"] == total["calls"] - total["retries"] == moved["request_success_total"] >= 12
     assert total["prompt_tokens"] == moved["prompt_tokens_total"] > 0
     assert total["completion_tokens"] == moved["generation_tokens_total"] > 0
     assert total["cached_tokens"] == moved["prompt_tokens_cached_total"] > 0
