@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from pipelines.commands import build, embed, publication, reading, serving
 from slvr_data import commandline
@@ -21,6 +21,15 @@ class _Group(TyperGroup):
         if option is not None and option.default is None:
             option.default = False
         return option
+
+
+class _Command(TyperCommand):
+    """A command; what is only asked for its help loads nothing."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run it, without pandas."""
+        commandline.spare_pandas()
+        return super().invoke(ctx)
 
 
 app = typer.Typer(
@@ -50,6 +59,8 @@ app.command()(reading.rejections)
 app.command()(reading.avoided)
 app.command()(serving.doctor)
 app.command(context_settings={"allow_extra_args": True})(serving.serve)
+for _registered in app.registered_commands:
+    _registered.cls = _Command
 
 
 def main() -> None:

@@ -56,6 +56,34 @@ def run(command: str, app: Callable[..., object], stopped: str, memory: str) -> 
     sys.exit(code if isinstance(code, int) else 0)
 
 
+def spare_pandas() -> None:
+    """Have pyarrow do without pandas in this process, a fifth of a second and 40 MiB, until someone imports it.
+
+    pyarrow looks for pandas when it makes its first array, only to know whether it was given something of pandas. It
+    looks once; so that look finds nothing here, and conversions to pandas look again. For processes of our own commands
+    alone: after this, `pyarrow.array` takes a pandas Series for any sequence, whose NaN are no nulls.
+    """
+    if "pandas" in sys.modules:
+        return
+    import pyarrow as pa
+
+    hidden = _Hidden()
+    sys.meta_path.insert(0, hidden)
+    try:
+        pa.array([0])
+    finally:
+        sys.meta_path.remove(hidden)
+
+
+class _Hidden:
+    """A finder that says of pandas that it is not installed."""
+
+    def find_spec(self, name: str, path: object, target: object = None) -> None:
+        """See `importlib.abc.MetaPathFinder`."""
+        if name == "pandas":
+            raise ModuleNotFoundError("hidden from pyarrow", name=name)
+
+
 def _terminated(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 

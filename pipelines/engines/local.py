@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from pipelines.config import BuildConfig
+from slvr_data.commandline import spare_pandas
 from slvr_data.errors import RunError
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ def processors() -> int:
 def _start(config: BuildConfig, work: Path) -> None:
     """Set up a worker process; it ends itself when its parent is gone, however that ended."""
     global _worker
+    spare_pandas()
     from pipelines.worker import Worker
 
     parent = multiprocessing.parent_process()

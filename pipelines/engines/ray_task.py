@@ -13,6 +13,7 @@ from typing import Any
 from pipelines.config import BuildConfig
 from pipelines.worker import Worker
 from slvr_data.avoid.features import method
+from slvr_data.commandline import spare_pandas
 from slvr_data.errors import RunError
 
 _DECIDING = ("slvr", "pillow", "numpy", "pyarrow", "pydantic")
@@ -73,4 +74,5 @@ def _worker(told: Told) -> Worker:
         raise RunError(
             f"the worker on {here} has {', '.join(other)}: install the same versions on all machines, or bytes differ"
         )
+    spare_pandas()
     return Worker(told.config, told.work)

@@ -47,6 +47,27 @@ def test_help_loads_nothing_of_weight(arguments: list[str]) -> None:
     assert not HEAVY & {name.split(".")[0] for name in modules}
 
 
+def test_a_build_does_without_pandas(tmp_path: Path) -> None:
+    """In the command and in its workers, each of which tells of its imports as Python's option has it."""
+    line = ["build-attributes", "scenes", "--limit", "4", "--shard-size", "2", "--workers", "2", "--out", str(tmp_path)]
+    front = ["-X", "importtime", str(BIN / "slvr-data")]
+    done = subprocess.run(
+        [sys.executable, *front, *line], capture_output=True, text=True, env=environment(), check=True
+    )
+    loaded = [told.rpartition("|")[2].strip() for told in done.stderr.splitlines() if told.startswith("import time:")]
+    assert loaded.count("pyarrow") > 1 and "pandas.core" not in loaded  # pandas alone is also a look that found none
+
+
+def test_pandas_is_found_when_it_is_wanted() -> None:
+    code = (
+        "from slvr_data.commandline import spare_pandas; spare_pandas()\n"
+        "import sys, pyarrow as pa; assert 'pandas' not in sys.modules\n"
+        "frame = pa.table({'a': [1]}).to_pandas(); print(frame['a'].sum(), pa.Table.from_pandas(frame))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("1 pyarrow.Table")
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["build-attributes", "--help"]], ids=" ".join)
 def test_help_is_instant(arguments: list[str]) -> None:
     """Under 0.25 s of CPU, the best of three."""
