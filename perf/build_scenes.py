@@ -10,45 +10,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import tempfile
 from pathlib import Path
 
-from common import COMMAND, Cost, Memory, machine, run
+from common import Cost, machine, measured, run
 
 REGIONS_PER_SCENE = 2.95
 
 
 def build(scenes: int, workers: int, out: Path) -> tuple[Cost, int, dict[str, int]]:
     """A build of that many scenes: its cost, peak memory in bytes, and accounts."""
-    arguments = [
-        "build-attributes",
-        "scenes:easy",
-        "--limit",
-        str(scenes),
-        "--workers",
-        str(workers),
-        "--out",
-        str(out),
-    ]
-    with subprocess.Popen(
-        [COMMAND, *arguments],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    ) as process:
-        memory = Memory(process.pid)
-        memory.start()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    peak = memory.stop()
-    if process.returncode:
-        raise SystemExit(f"slvr-data {' '.join(arguments)} ended with exit code {process.returncode}")
-    run_file = json.loads((out / "run.json").read_text())
-    wall = sum(run_file["seconds"].values())
+    scale = ["--limit", str(scenes), "--workers", str(workers)]
+    cost, peak = measured(["build-attributes", "scenes:easy", *scale, "--out", str(out)])
+    wall = sum(json.loads((out / "run.json").read_text())["seconds"].values())
     accounts = json.loads((out / "manifest.json").read_text())["accounts"]
-    return Cost(usage.ru_utime + usage.ru_stime, wall), peak, accounts
+    return Cost(cost.cpu, wall), peak, accounts
 
 
 def main() -> None:

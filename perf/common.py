@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,21 @@ def run(*arguments: object) -> Cost:
     wall = time.perf_counter() - started
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return Cost(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, wall)
+
+
+def measured(arguments: Sequence[str]) -> tuple[Cost, int]:
+    """Run `slvr-data` to its end; its cost, and the most memory in bytes that its processes had together."""
+    started = time.monotonic()
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen([COMMAND, *arguments], stdout=subprocess.DEVNULL, env=environment) as process:
+        memory = Memory(process.pid)
+        memory.start()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    peak = memory.stop()
+    if process.returncode:
+        raise SystemExit(f"slvr-data {' '.join(arguments)} ended with exit code {process.returncode}")
+    return Cost(usage.ru_utime + usage.ru_stime, time.monotonic() - started), peak
 
 
 class Memory(threading.Thread):

@@ -1,9 +1,10 @@
 """Size of the global checks: time and memory of the barrier on synthetic records.
 
-    python perf/global_checks.py [--records 1000000]
+    python perf/global_checks.py [--records 1000000] [--heap 4000]
 
-Regions in pictures of ten with true relations among them; as many picture hashes, drawn at random; as many
-queries of 40 kinds. Memory is the peak of this process, to be compared with a run of few records (`--records 1000`);
+Regions in pictures of ten with true relations among them; as many picture hashes, drawn at random; heaps of pictures
+of one colour, whose hashes are all within six bits: of equal pictures, and of colours drawn at random; as many queries
+of 40 kinds. Memory is the peak of this process, to be compared with a run of few records (`--records 1000`);
 what makes the records is not timed.
 """
 
@@ -22,7 +23,9 @@ from common import machine
 
 from slvr_data import geometry
 from slvr_data.checks.global_ import WholeSet
-from slvr_data.checks.global_.near_pictures import candidates
+from slvr_data.checks.global_.joined import Joined
+from slvr_data.checks.global_.near_hashes import near_pairs
+from slvr_data.checks.global_.near_pictures import Thumbnail, clusters
 from slvr_data.checks.global_.priors import answerable_blind
 from slvr_data.schema import AttributeProfile, Region
 
@@ -72,9 +75,29 @@ def groups(records: int) -> Iterator[dict[str, Any]]:
         yield {"queries": queries}
 
 
+def near_pictures(records: int, heap: int) -> None:
+    """Hashes drawn at random, then heaps."""
+    hashes = np.random.default_rng(0).integers(0, 2**63, records, dtype=np.uint64)
+    started = time.perf_counter()
+    pairs = sum(len(one) for one, _ in near_pairs(hashes, Joined(records), np.arange(records)))
+    _tell(f"near-identical pictures ({pairs} pairs proposed)", time.perf_counter() - started)
+    dice = np.random.default_rng(1)
+    close = [sum(1 << int(bit) for bit in dice.choice(64, 3, replace=False)) for _ in range(heap)]
+    drawn = dice.integers(0, 256, (heap, 3), dtype=np.int16)
+    for what, colors in (("equal", np.zeros_like(drawn)), ("of one colour", drawn)):
+
+        def thumbnail_of(name: str, colors: Any = colors) -> Thumbnail:
+            return np.ascontiguousarray(np.broadcast_to(colors[int(name)], (64, 64, 3)))
+
+        started = time.perf_counter()
+        found = clusters([f"{number:08d}" for number in range(heap)], np.array(close, np.uint64), thumbnail_of)
+        _tell(f"a heap of {heap} pictures, {what} ({len(found)} groups)", time.perf_counter() - started)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, default=1_000_000)
+    parser.add_argument("--heap", type=int, default=4000, help="pictures whose hashes are nearly equal")
     options = parser.parse_args()
     print(machine())
     whole, spent = WholeSet(), 0.0
@@ -85,10 +108,7 @@ def main() -> None:
     started = time.perf_counter()
     found = sum(1 for _ in whole.verdicts())
     _tell(f"profile checks ({found} verdicts)", spent + time.perf_counter() - started)
-    hashes = np.random.default_rng(0).integers(0, 2**63, options.records, dtype=np.uint64)
-    started = time.perf_counter()
-    pairs = sum(1 for _ in candidates(hashes))
-    _tell(f"near-identical pictures ({pairs} pairs proposed)", time.perf_counter() - started)
+    near_pictures(options.records, options.heap)
     started = time.perf_counter()
     blind = len(answerable_blind(groups(options.records)))
     _tell(f"prior answers, with making them ({blind} verdicts)", time.perf_counter() - started)

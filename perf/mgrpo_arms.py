@@ -91,6 +91,7 @@ def _one(options: argparse.Namespace, name: str, seed: int) -> None:
         return
     settings: dict[str, object] = {
         "data.set": options.dir / "taught",
+        "data.fewest": QUERIES,
         "data.most": QUERIES,
         "objective.kind": start,
         "objective.echo": "true",

@@ -20,6 +20,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -30,6 +31,35 @@ from many_regions import grow
 
 Step = Callable[[Path], dict[str, Any]]
 SAMPLE = 1000
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """Reading a file of JSON lines with as many rows as the set has, a hundred a picture, by one worker."""
+    import pyarrow.parquet as pq
+    from PIL import Image
+
+    from pipelines.config import BuildConfig
+    from pipelines.engines import open_engine
+    from pipelines.progress import Progress
+    from pipelines.reading import read_sources
+    from slvr_data.sources.base import SourceConfig
+
+    rows = sum(pq.read_metadata(path).num_rows for path in (folder / ".work/plan").glob("*/*.parquet"))
+    with tempfile.TemporaryDirectory() as made:
+        root = Path(made)
+        for number in range(-(-rows // 100)):
+            Image.new("RGB", (64, 64), (number % 256, number // 256 % 256, 0)).save(root / f"{number:06d}.png")
+        with (root / "rows.jsonl").open("w") as file:
+            for number in range(rows):
+                row = {"image": f"{number // 100:06d}.png", "bbox": [number % 10, number % 9, 60, 50], "label": "cup"}
+                file.write(json.dumps(row) + "\n")
+        source = SourceConfig(kind="jsonl", name="rows", annotations=[root / "rows.jsonl"], images=root)
+        config = BuildConfig(out=root / "set", sources=[source])
+        progress = Progress(root / "progress.json")
+        with open_engine("local", config.ray, config, root, 1, progress.say) as engine:
+            tables = read_sources([source], config, root, engine, progress, defaultdict(float))
+        assert sum(table.num_rows for table in tables.values()) == rows
+    return {"rows": rows}
 
 
 def resume(folder: Path) -> dict[str, Any]:
@@ -113,6 +143,7 @@ def _command(*arguments: str) -> Step:
 
 
 STEPS: dict[str, Step] = {
+    "read": read,
     "resume": resume,
     "barrier": barrier,
     "publish": publish,

@@ -58,6 +58,21 @@ class _Part:
         return list(self.shards) or [chunk.name for chunk in self.chunks]
 
 
+@dataclass(frozen=True)
+class Comparing:
+    """What a run compares, and with whose help."""
+
+    config: BuildConfig
+    plan: Plan
+    work: Path
+    engine: Engine
+    progress: Progress
+    cpu_seconds: dict[str, float]
+    """Per stage; what is spent here is added."""
+    left: Left
+    """Is told of pictures that end every worker which compares them."""
+
+
 class Avoiding:
     """The work for `--avoid` of one run."""
 
@@ -128,36 +143,25 @@ class Avoiding:
         ]
         return AvoidSettings(index="", method=method(), given=given)
 
-    def looked(
-        self,
-        config: BuildConfig,
-        work: Path,
-        plan: Plan,
-        engine: Engine,
-        progress: Progress,
-        cpu_seconds: dict[str, float],
-        left: Left,
-    ) -> AvoidSettings | None:
+    def looked(self, run: Comparing) -> AvoidSettings | None:
         """Compare every picture of this run's part; what the set avoids now.
-
-        `left` is told of pictures that end every worker which compares them.
 
         Raises:
             UsageError: of something that is avoided, not one picture can be read.
         """
         if not self._parts:
             return None
-        store = StageStore(work, AVOIDED)
+        store = StageStore(run.work, AVOIDED)
         store.clean()
-        self._describe(store, engine, progress, cpu_seconds)
-        settings = self._indexed(store, work)
+        self._describe(store, run)
+        settings = self._indexed(store, run.work)
         if self._known is not None and self._known.index not in ("", settings.index):
             self._say("what is avoided has changed: all pictures are compared again")
         self._index = settings.index
-        _compare(settings.index, config, work, plan, engine, progress, cpu_seconds, left)
+        _compare(settings.index, run)
         return settings
 
-    def _describe(self, store: StageStore, engine: Engine, progress: Progress, cpu_seconds: dict[str, float]) -> None:
+    def _describe(self, store: StageStore, run: Comparing) -> None:
         """Read the chunks that have not been read yet."""
         wanted = {chunk.name: chunk for part in self._parts for chunk in part.chunks}
         sound = set()
@@ -176,10 +180,10 @@ class Avoiding:
             )
         if not chunks:
             return
-        with progress.phase("reading what is avoided", "pictures", None) as counting:
-            for report in engine.map("describe_avoided", ((chunk,) for chunk in chunks.values())):
+        with run.progress.phase("reading what is avoided", "pictures", None) as counting:
+            for report in run.engine.map("describe_avoided", ((chunk,) for chunk in chunks.values())):
                 counting.advance(report.pictures)
-                cpu_seconds["avoid"] += report.cpu_seconds
+                run.cpu_seconds["avoid"] += report.cpu_seconds
 
     def _indexed(self, store: StageStore, work: Path) -> AvoidSettings:
         """The index over everything given; written where there is none."""
@@ -284,30 +288,21 @@ def unreadable_rows(settings: AvoidSettings, work: Path) -> Iterator[dict[str, A
                 yield {"given": known.name, "name": row["name"], "problem": row["problem"]}
 
 
-def _compare(
-    index: str,
-    config: BuildConfig,
-    work: Path,
-    plan: Plan,
-    engine: Engine,
-    progress: Progress,
-    cpu_seconds: dict[str, float],
-    left: Left,
-) -> None:
+def _compare(index: str, run: Comparing) -> None:
     """Compare the pictures of this run's part that have not been compared with this index yet.
 
     Those that have ended workers before they came here would end them here too.
     """
-    store = StageStore(work, COMPARED)
+    store = StageStore(run.work, COMPARED)
     store.clean()
     done = _compared(store, index)
-    part, parts = config.part
-    mine = [image_id for image_id in plan.image_ids if part_of(image_id, parts) == part]
-    size = config.shard_size or max(1, min(_SHARD, -(-len(mine) // (4 * engine.workers))))
-    with progress.phase("comparing with what is avoided", "pictures", len(mine), engine.note) as counting:
+    part, parts = run.config.part
+    mine = [image_id for image_id in run.plan.image_ids if part_of(image_id, parts) == part]
+    size = run.config.shard_size or max(1, min(_SHARD, -(-len(mine) // (4 * run.engine.workers))))
+    with run.progress.phase("comparing with what is avoided", "pictures", len(mine), run.engine.note) as counting:
 
         def still_open() -> Iterator[TaskPicture]:
-            for picture in plan.pictures():
+            for picture in run.plan.pictures():
                 if part_of(picture.image_id, parts) != part:
                     continue
                 if picture.image_id in done or all(region.rejected is not None for region in picture.regions):
@@ -315,7 +310,7 @@ def _compare(
                     continue
                 task = TaskPicture(picture, prepare=False, crop=frozenset(), dropped=frozenset(), annotate=False,
                                    profiled_in=None)  # fmt: skip
-                if picture.image_id in left.lost:
+                if picture.image_id in run.left.lost:
                     counting.advance(1, reused=True)
                     note_lost(ShardTask([task]), index, store)
                 else:
@@ -323,11 +318,11 @@ def _compare(
 
         def lost(task: ShardTask, error: WorkerLostError) -> None:
             note_lost(task, index, store)
-            left.lose(task, error)
+            run.left.lose(task, error)
 
-        for report in engine.map("compare_avoided", ((task, index) for task in shards(still_open(), size)), lost):
+        for report in run.engine.map("compare_avoided", ((task, index) for task in shards(still_open(), size)), lost):
             counting.advance(report.pictures)
-            cpu_seconds["avoid"] += report.cpu_seconds
+            run.cpu_seconds["avoid"] += report.cpu_seconds
     for shard in store.shards():
         if not shard.startswith(index[:12]):
             store.remove(shard)

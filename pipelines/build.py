@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from pipelines.asking_config import check_served
-from pipelines.avoid import Avoiding
+from pipelines.avoid import Avoiding, Comparing
 from pipelines.config import BuildConfig
 from pipelines.embeddings import Embeddings
 from pipelines.engines import Engine, open_engine
@@ -113,16 +113,21 @@ def build_attributes(config: BuildConfig, retry_rejected: str | None = None) -> 
             if retry_rejected:
                 finished = Finished(work)
                 retries.begin(retry_rejected, partial(rejected_profiles, plan, finished))
-            left = _work(config, work, plan, Finished(work, old=False), engine, progress, summary, looked=fresh)
-            left = _avoid(avoiding, settings, config, work, plan, engine, progress, summary, left or Left())
+            if finished.has_old():
+                finished = Finished(work, old=False)
+            left = _work(config, work, plan, finished, engine, progress, summary, looked=fresh)
+            comparing = Comparing(config, plan, work, engine, progress, summary.cpu_seconds, left or Left())
+            left = _avoid(avoiding, settings, comparing, summary)
+        del finished  # before the next one is made
+        finished = Finished(work)
         if config.shard is None:
-            publish(config, settings, work, plan, history, progress, summary)
+            publish(config, settings, work, plan, history, progress, summary, finished=finished)
         elif left is None:
-            _end_part(config, work, plan, progress, summary)
+            _end_part(config, finished, plan, progress, summary)
         if settings.multiquery and avoiding.anew:
             progress.say(f"what is avoided has changed: run slvr-data build-multiquery {config.out} again")
-        reopened = Finished(work).reopened
-        as_before = sum(len(picture.regions) for picture in plan.pictures() if picture.key in reopened)
+        pictures = plan.pictures() if finished.reopened else iter(())
+        as_before = sum(len(picture.regions) for picture in pictures if picture.key in finished.reopened)
         if left is not None or summary.accounts.get("regions_unfinished"):
             summary.unfinished = _left(config, summary, left.why() if left is not None else UNSEEN, as_before)
         elif not as_before:
@@ -136,10 +141,9 @@ def _look_at_server(config: BuildConfig) -> None:
     preflight(config.served, config.out / WORK, lambda text: print(text, file=sys.stderr, flush=True))
 
 
-def _end_part(config: BuildConfig, work: Path, plan: Plan, progress: Progress, summary: Summary) -> None:
+def _end_part(config: BuildConfig, finished: Finished, plan: Plan, progress: Progress, summary: Summary) -> None:
     """Say that a part is finished, where all of it is there to be seen."""
     part, parts = config.part
-    finished = Finished(work)
     mine = (picture for picture in plan.pictures() if part_of(picture.image_id, parts) == part)
     if missing := sum(finished.open_work(picture) is not None for picture in mine):
         summary.unfinished = f"{missing:,} pictures of part {config.shard} are unfinished ({UNSEEN}); {_GOES_ON}"
@@ -249,27 +253,17 @@ def _work(
     return left if left.why() else None
 
 
-def _avoid(
-    avoiding: Avoiding,
-    settings: Settings,
-    config: BuildConfig,
-    work: Path,
-    plan: Plan,
-    engine: Engine,
-    progress: Progress,
-    summary: Summary,
-    left: Left,
-) -> Left | None:
+def _avoid(avoiding: Avoiding, settings: Settings, comparing: Comparing, summary: Summary) -> Left | None:
     """Compare with what is avoided, and remember that in the settings: from then on publications hold to it.
 
-    What is open at the end, `left` included.
+    What is open at the end, what was before included.
     """
     started = time.time()
-    settings.avoid = avoiding.looked(config, work, plan, engine, progress, summary.cpu_seconds, left)
-    save_settings(work, settings)
+    settings.avoid = avoiding.looked(comparing)
+    save_settings(comparing.work, settings)
     if settings.avoid:
         summary.seconds["avoiding"] = time.time() - started
-    return left if left.why() else None
+    return comparing.left if comparing.left.why() else None
 
 
 def _serving(config: BuildConfig, work: Path, engine: Engine, progress: Progress, looked: bool) -> Serving | None:
@@ -289,13 +283,18 @@ def publish(
     progress: Progress,
     summary: Summary,
     to: Path | None = None,
+    finished: Finished | None = None,
 ) -> None:
-    """Publish everything that is finished, and write `run.json`; with `to` there, without `run.json`."""
+    """Publish everything that is finished, and write `run.json`; with `to` there, without `run.json`.
+
+    `finished`: as the stages are now, where that has been looked up.
+    """
     started, cpu = time.time(), time.process_time()
     questions = Questions(work, settings.question_writer) if settings.multiquery else None
     embeddings = Embeddings(work, settings.embeddings) if settings.embeddings else None
     matches = Matches(work, settings.avoid) if settings.avoid else None
-    publisher = Publisher(config, work, plan, Finished(work), questions, embeddings, matches)
+    finished = Finished(work) if finished is None else finished
+    publisher = Publisher(config, work, plan, finished, questions, embeddings, matches)
     configuration = {
         "data": settings.data,
         "sources": {

@@ -80,7 +80,8 @@ def embed(folder: Path, told: EmbedConfig) -> Summary:
         config = config_of(settings, folder)
         history = history_of(folder, work)
         plan = make_plan(config, load_partitions(work / "plan"), history)
-        check_finished(plan, Finished(work), folder, settings.parts)
+        finished = Finished(work)
+        check_finished(plan, finished, folder, settings.parts)
         if is_local(name):
             model, left = local_model(name, told.dimension), ""
         else:
@@ -89,7 +90,7 @@ def embed(folder: Path, told: EmbedConfig) -> Summary:
             raise UnfinishedError(f"{left}; until then the set keeps its embeddings of {before.model}")
         settings = settings.model_copy(update={"embeddings": model})
         save_settings(work, settings)
-        publish(config, settings, work, plan, history, progress, summary)
+        publish(config, settings, work, plan, history, progress, summary, finished=finished)
         summary.unfinished = left
     return summary
 

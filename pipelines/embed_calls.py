@@ -18,6 +18,7 @@ from slvr_data.manifest import Manifest
 from slvr_data.reader import rows_of
 from slvr_data.requests.config import ServedConfig
 from slvr_data.requests.failures import BadReplyError, ServerError, UnfinishedError
+from slvr_data.spilled import IdSet
 
 if TYPE_CHECKING:
     from slvr_data.requests.client import Client
@@ -34,13 +35,13 @@ def open_texts(
     folder: Path, manifest: Manifest, store: VectorStore, retry_rejected: bool, progress: Progress
 ) -> Iterator[str]:
     """The published profile texts that have no embedding yet, each once."""
-    taken: set[bytes] = set()
+    taken = IdSet()
     for row in rows_of(folder, manifest, "attributes", None, ("profile_text",)):
         key = text_key(row["profile_text"])
-        if key in taken or key in store or (store.refusal(key) is not None and not retry_rejected):
+        if key.hex() in taken or key in store or (store.refusal(key) is not None and not retry_rejected):
             progress.advance(1, reused=True)
             continue
-        taken.add(key)
+        taken.add(key.hex())
         yield row["profile_text"]
 
 

@@ -21,6 +21,7 @@ from slvr_data.files import folder_atomic, remove_leftovers
 from slvr_data.remote.artefacts import note_removed
 from slvr_data.schema import AttributeProfile, Rejection
 from slvr_data.shards import read_parquet
+from slvr_data.spilled import IdMap
 
 _MOST_MAPPED = 64
 _TEXTS = pa.schema([("text", pa.binary(32)), ("refused", pa.string())])
@@ -45,30 +46,32 @@ class VectorStore:
         self.dimension: int | None = None
         """None before the first answer."""
         self._refused: dict[bytes, str] = {}
-        self._placed: dict[bytes, tuple[str, int]] = {}
+        self._placed = IdMap()
+        """Key of a text as hexadecimal digits -> its shard, and its row there."""
         self._mapped: OrderedDict[str, npt.NDArray[np.float16]] = OrderedDict()
         for shard in self._shards():
             self._index(shard)
 
     def __contains__(self, key: bytes) -> bool:
         """Whether a text has its vector."""
-        return key in self._placed
+        return key.hex() in self._placed
 
     def refusal(self, key: bytes) -> str | None:
         """Why the server refused a text that has no vector, in words."""
-        return None if key in self._placed else self._refused.get(key)
+        return None if key in self else self._refused.get(key)
 
     def get(self, key: bytes) -> Vector | None:
         """The vector of a text, [dimension]."""
-        if key not in self._placed:
+        placed = self._placed.get(key.hex())
+        if placed is None:
             return None
-        shard, row = self._placed[key]
+        shard, _, row = placed.rpartition(" ")
         if shard not in self._mapped:
             self._mapped[shard] = self._load(shard)
             while len(self._mapped) > _MOST_MAPPED:
                 self._mapped.popitem(last=False)
         self._mapped.move_to_end(shard)
-        vector: Vector = self._mapped[shard][row]
+        vector: Vector = self._mapped[shard][int(row)]
         return vector
 
     def commit(self, vectors: dict[bytes, Vector], refused: dict[bytes, str]) -> None:
@@ -107,7 +110,8 @@ class VectorStore:
             (self.folder / shard).replace(self.folder / f".{shard}.damaged.tmp")
             print(f"embeddings/{self.folder.name}/{shard} is damaged ({error}): asked again", file=sys.stderr)
             return
-        self._placed |= {key: (shard, row) for row, key in enumerate(keys)}
+        for row, key in enumerate(keys):
+            self._placed[key.hex()] = f"{shard} {row}"
         self._refused |= {key: why for key, why in zip(texts["text"], texts["refused"], strict=True) if why is not None}
 
     def _load(self, shard: str) -> npt.NDArray[np.float16]:

@@ -70,6 +70,10 @@ class Finished:
         """Whether any work has been done."""
         return bool(self.prepared)
 
+    def has_old(self) -> bool:
+        """Whether shards are there with what pictures had before a retry opened them."""
+        return any(store.old_shards() for store in self.stores.values())
+
     def clean(self) -> None:
         """Remove what killed writers left."""
         for store in self.stores.values():

@@ -57,11 +57,12 @@ def merge(parts: list[Path], out: Path, images: list[str], unfinished: bool = Fa
         save_partitions(work / "plan", plans, set())
         config = config_of(settings, out)
         plan = make_plan(config, before | plans, history)
-        check_finished(plan, Finished(work), out, count, anyway=unfinished)
+        finished = Finished(work)
+        check_finished(plan, finished, out, count, anyway=unfinished)
         if avoid is not None and not unfinished:
             _check_compared(avoid, work, out)
         summary = Summary()
-        publish(config, settings, work, plan, history, progress, summary)
+        publish(config, settings, work, plan, history, progress, summary, finished=finished)
     return summary.accounts
 
 
@@ -72,6 +73,8 @@ def _common_settings(parts: list[Path]) -> Settings:
         settings = load_settings(part / WORK)
         if settings is None:
             raise UsageError(f"{part} is not a part: build it with slvr-data build-attributes --shard i/n --out {part}")
+        if settings.avoid is not None and not settings.avoid.index:
+            raise UsageError(f"{part} was stopped before it compared its pictures with what is avoided: run it again")
         if first is not None and settings.data != first.data:
             changed = sorted(key for key in first.data | settings.data if first.data.get(key) != settings.data.get(key))
             raise UsageError(f"{parts[0]} and {part} were built with different settings: {changed[0]}")

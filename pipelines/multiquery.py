@@ -98,7 +98,7 @@ def build_multiquery(
         questions.save_verdicts(answerable_blind(questions.groups_of([k for k in keys if k in questions.written])))
         run.summary.seconds["comparing answers"] = time.time() - started
         save_settings(work, settings)
-        publish(config_of(settings, folder), settings, work, plan, history, progress, run.summary)
+        publish(config_of(settings, folder), settings, work, plan, history, progress, run.summary, finished=finished)
         if left or run.summary.accounts.get("pictures_without_questions"):
             run.summary.unfinished = _left(run, questions, left or _UNSEEN)
         elif retries is not None:

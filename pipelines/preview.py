@@ -13,9 +13,9 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from PIL import Image
 
+from pipelines.remote import page_of
 from pipelines.report import named_accounts
 from slvr_data import geometry, masks
 from slvr_data.errors import UsageError
@@ -23,7 +23,7 @@ from slvr_data.files import write_atomic
 from slvr_data.images import crop, decoded, encode_jpeg
 from slvr_data.manifest import Manifest, load_manifest
 from slvr_data.pages.preview import Malformed, Point, PreviewPicture, PreviewRegion, render_preview
-from slvr_data.reader import rows_at, rows_of_file, rows_of_pictures
+from slvr_data.reader import opened, rows_at, rows_in
 from slvr_data.schema import AttributeProfile, Mask, Query, Verdict
 from slvr_data.shards import files_of
 
@@ -37,12 +37,16 @@ def preview(
 ) -> Path:
     """Write the page; its path. It shows `most` pictures spread evenly, or `sample` of them drawn at random.
 
-    Nothing else of the set is read than what it shows, and ids to find it.
+    Nothing else of the set is read than what it shows, and ids to find it, also where `folder` is an address.
 
     Raises:
-        UsageError: there is no published set, or it ships no pictures.
+        UsageError: there is no published set, it ships no pictures, or the page has no folder to go to.
+        RunError: a file of the set is damaged, or was taken away meanwhile.
     """
     manifest = load_manifest(folder)
+    target = output or page_of(folder, "preview.html")
+    if not target.parent.is_dir():
+        raise UsageError(f"--html {target}: there is no folder {target.parent}")
     total = sum(file.rows for file in files_of(manifest.files, "images"))
     places = _spread(total, most) if sample is None else sorted(Random(seed).sample(range(total), min(sample, total)))
     images = {row["image_id"]: row for row in _image_rows(folder, manifest, places)}
@@ -60,12 +64,9 @@ def preview(
     regions = _attribute_rows(folder, manifest, images.keys())
     asked = _Asked(_queries(folder, manifest, images.keys()), refused)
     pictures = [_picture(row, regions.get(key, []), rejected.get(key, []), asked, crops) for key, row in images.items()]
-    target = output or (folder / ".work" / "preview.html" if (folder / ".work").is_dir() else folder / "preview.html")
     facts = [(name, f"{count:,}") for name, count in named_accounts(manifest.accounts).items()]
     facts.append(("shown here", f"{len(pictures):,} pictures"))
     text = render_preview(folder.resolve().name, facts, pictures, f"slvr-data preview {folder.name}", malformed)
-    if not target.parent.is_dir():
-        raise UsageError(f"--html {target}: there is no folder {target.parent}")
     write_atomic(target, text.encode())
     return target
 
@@ -82,24 +83,33 @@ def _spread(total: int, most: int) -> list[int]:
 
 def _image_rows(folder: Path, manifest: Manifest, places: list[int]) -> Iterator[dict[str, Any]]:
     """The pictures at these places of the set."""
-    first = 0
+    behind = 0
     for file in files_of(manifest.files, "images"):
-        with pq.ParquetFile(folder / file.path) as parquet:
+        first, behind = behind, behind + file.rows
+        here = _below(places, first, file.rows)
+        if not here:
+            continue
+        with opened(folder / file.path) as parquet:
+            start = 0
             for group in range(parquet.num_row_groups):
-                behind = first + parquet.metadata.row_group(group).num_rows
-                here = [place - first for place in places[bisect_left(places, first) : bisect_left(places, behind)]]
-                for row in rows_at(parquet, group, here, parquet.schema_arrow.names):
+                rows = parquet.metadata.row_group(group).num_rows
+                for row in rows_at(parquet, group, _below(here, start, rows), parquet.schema_arrow.names):
                     if row["image"] is None:
                         raise UsageError("the set ships no pictures: restore them with slvr-data attach")
                     yield row | {"split": file.split}
-                first = behind
+                start += rows
+
+
+def _below(places: list[int], first: int, count: int) -> list[int]:
+    """Those of the places that are among so many from `first` on, counted from there."""
+    return [place - first for place in places[bisect_left(places, first) : bisect_left(places, first + count)]]
 
 
 def _rejection_rows(folder: Path, manifest: Manifest, images: Collection[str]) -> Iterator[dict[str, Any]]:
     """Rejections on these pictures, and the first rows of all that never became a region."""
     wanted, left = pa.array(sorted(images), pa.string()), MAX_MALFORMED
     for file in files_of(manifest.files, "rejections"):
-        with pq.ParquetFile(folder / file.path) as parquet:
+        with opened(folder / file.path) as parquet:
             for group in range(parquet.num_row_groups):
                 known = parquet.read_row_group(group, columns=["kind", "image_id"])
                 malformed = pc.equal(known["kind"], "malformed")
@@ -120,17 +130,20 @@ class _Asked:
 
 def _queries(folder: Path, manifest: Manifest, images: Collection[str]) -> dict[str, list[Query]]:
     found: dict[str, list[Query]] = {}
-    for _, group in rows_of_pictures(folder, manifest, "multiquery", images):
-        found.setdefault(group["region_id"], []).extend(Query(**query) for query in group["queries"])
+    for file in files_of(manifest.files, "multiquery"):
+        with opened(folder / file.path) as parquet:
+            for group in rows_in(parquet, images):
+                found.setdefault(group["region_id"], []).extend(Query(**query) for query in group["queries"])
     return found
 
 
 def _attribute_rows(folder: Path, manifest: Manifest, images: Collection[str]) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = {}
     for file in files_of(manifest.files, "attributes"):
-        columns = [name for name in pq.read_schema(folder / file.path).names if name != "image"]
-        for row in rows_of_file(folder / file.path, images, columns):
-            found.setdefault(row["image_id"], []).append(row)
+        with opened(folder / file.path) as parquet:
+            columns = [name for name in parquet.schema_arrow.names if name != "image"]
+            for row in rows_in(parquet, images, columns):
+                found.setdefault(row["image_id"], []).append(row)
     return found
 
 

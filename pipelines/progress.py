@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -50,6 +51,7 @@ class Progress:
             "reused": 0,
             "started": now,
             "updated": now,
+            "host": socket.gethostname(),
         }
         self._printed = now
         self._write()

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.config import BuildConfig
 from pipelines.engines import Engine
+from pipelines.mapped import SMALL, in_order, mapped
 from pipelines.plan import PLAN_SCHEMA
 from pipelines.progress import Progress
 from slvr_data.files import write_atomic
@@ -35,9 +38,12 @@ def read_sources(
     progress: Progress,
     cpu_seconds: dict[str, float],
 ) -> dict[tuple[str, str], pa.Table]:
-    """The rows of every source, by (source, annotation file); files without rows are left out."""
+    """The rows of every source, by (source, annotation file); files without rows are left out.
+
+    Many rows of a file are mapped (`pipelines.mapped`).
+    """
     remembered = FileMemory(work / "files.json")
-    tables: dict[tuple[str, str], list[pa.Table]] = {}
+    tables: dict[tuple[str, str], _Rows] = defaultdict(_Rows)
     with progress.phase("reading", "rows", None) as counting:
         inputs = ((source.name, units) for source in sources for units in _chunks(source, config, remembered))
         for report in engine.map("read", inputs):
@@ -47,14 +53,32 @@ def read_sources(
             remembered.save_sometimes()
             for file in set(report.table["file"].to_pylist()):
                 mask = pc.equal(report.table["file"], file)
-                tables.setdefault((report.source, file), []).append(report.table.filter(mask))
+                tables[report.source, file].add(report.table.filter(mask))
     remembered.save()
-    return {key: _in_order(pa.concat_tables([*parts, PLAN_SCHEMA.empty_table()])) for key, parts in tables.items()}
+    return {key: rows.in_order() for key, rows in tables.items()}
 
 
-def _in_order(table: pa.Table) -> pa.Table:
-    """Rows by line: workers answer in any order, and parts of a build compare what they have read."""
-    return table.take(pc.sort_indices(table, [("line", "ascending")]))
+class _Rows:
+    """Rows of one file as they come; beyond `SMALL`, they are mapped."""
+
+    def __init__(self) -> None:
+        self._mapped: list[pa.Table] = []
+        self._held: list[pa.Table] = []
+        self._rows = 0
+
+    def add(self, table: pa.Table) -> None:
+        self._held.append(table)
+        self._rows += table.num_rows
+        if self._rows > SMALL:
+            batches = (batch for held in self._held for batch in held.to_batches())
+            self._mapped.append(mapped(batches, PLAN_SCHEMA))
+            self._held, self._rows = [], 0
+
+    def in_order(self) -> pa.Table:
+        """By line: workers answer in any order, and parts of a build compare what they have read."""
+        table = pa.concat_tables([*self._mapped, *self._held, PLAN_SCHEMA.empty_table()])
+        by_line = pc.sort_indices(table, [("line", "ascending")])
+        return in_order(table, by_line.to_numpy().astype(np.int64))
 
 
 def _chunks(

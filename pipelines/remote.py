@@ -1,12 +1,12 @@
 """Commands on sets at an address: each works on a local copy, which is fetched before and sent after, or read alone.
 
-Everything between is as on one machine: no stage, check or publication knows of addresses.
+Everything between is as on one machine: no stage, check or publication knows of addresses. `preview`, `stats` and
+`validate --sample` make no copy: they read parts of the published files where they lie (`slvr_data.remote.reading`).
 """
 
 from __future__ import annotations
 
 import fcntl
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from slvr_data.errors import SlvrError
+from slvr_data.files import disk_errors
 from slvr_data.manifest import load_manifest
 from slvr_data.remote.addresses import copy_of, local_path
 from slvr_data.remote.artefacts import WORK
@@ -48,7 +49,11 @@ def writing(folder: Path, scratch: Path | None = None) -> Iterator[Path]:
 
 @contextmanager
 def merging(parts: list[Path], out: Path, scratch: Path | None = None) -> Iterator[tuple[list[Path], Path]]:
-    """As `writing`, of the parts of a build and of the whole: nobody else writes a part meanwhile."""
+    """As `writing`, of the parts of a build and of the whole.
+
+    Nobody else writes a part at an address meanwhile. A local part is not locked: what it finishes meanwhile may be
+    taken over or not, and its shards are whole.
+    """
     with ExitStack() as held:
         yield [held.enter_context(writing(part, scratch)) for part in parts], held.enter_context(writing(out, scratch))
 
@@ -72,11 +77,7 @@ def reading(
     if place is None:
         yield local_path(folder)
         return
-    from slvr_data.remote.mirror import scratch_of
-
-    if scratch is None and os.environ.get("SLVR_SCRATCH"):
-        scratch = Path(os.environ["SLVR_SCRATCH"])
-    copy = scratch_of(place, scratch, "read")
+    copy = _copy(place, scratch)
     with named(place, copy), (copy.parent / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -86,6 +87,28 @@ def reading(
         _fetch(place, copy, configs, stages)
         fcntl.flock(lock, fcntl.LOCK_SH)
         yield copy
+
+
+def _copy(place: Place, scratch: Path | None) -> Path:
+    """Where a set's copy for readers lies."""
+    from slvr_data.remote.mirror import scratch_of
+
+    return scratch_of(place, scratch, "read")
+
+
+def page_of(folder: Path, name: str) -> Path:
+    """Where a page about a set goes unless told: among its working files, if it has any, or beside what is published.
+
+    The page about a set at an address goes among the working files of its copy for readers, whatever else that holds.
+    """
+    place = place_of(folder)
+    if place is None:
+        here = local_path(folder)
+        return (here / WORK if (here / WORK).is_dir() else here) / name
+    work = _copy(place, None) / WORK
+    with disk_errors(f"making {work}"):
+        work.mkdir(parents=True, exist_ok=True)
+    return work / name
 
 
 def _fetch(place: Place, copy: Path, configs: tuple[str, ...], stages: tuple[str, ...]) -> None:
@@ -143,6 +166,23 @@ def status(folder: Path) -> dict[str, Any]:
         if "progress" in found and not found["writer"]:
             found["progress"]["left"] = ""
         return found
+
+
+def stats(folder: Path) -> dict[str, Any]:
+    """As `pipelines.report.stats`, also of a set at an address, of which it reads what is counted."""
+    from pipelines import report
+
+    place = place_of(folder)
+    if place is None:
+        return report.stats(local_path(folder))
+    import tempfile
+
+    from slvr_data.remote.fetching import fetch_file
+
+    with tempfile.TemporaryDirectory() as held:
+        with suppress(FileNotFoundError):
+            fetch_file(place, _LEDGER, Path(held) / _LEDGER)
+        return report.stats(folder, Path(held) / WORK)
 
 
 def unnamed(folder: Path) -> list[str]:

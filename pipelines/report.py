@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
 import time
 from collections import Counter
@@ -17,6 +18,7 @@ from pipelines.progress import eta_text
 from slvr_data.errors import UsageError
 from slvr_data.lock import holder
 from slvr_data.manifest import NAME, load_manifest
+from slvr_data.reader import opened
 from slvr_data.remote.addresses import shown
 from slvr_data.schema import SPLITS
 from slvr_data.shards import files_of
@@ -95,14 +97,19 @@ def named_accounts(accounts: dict[str, int]) -> dict[str, int]:
     return {label: accounts[name] for name, label in names.items() if name in accounts}
 
 
-def stats(folder: Path) -> dict[str, Any]:
-    """Counts over a published set."""
+def stats(folder: Path, work: Path | None = None) -> dict[str, Any]:
+    """Counts over a published set, which may lie at an address; `work`: its working files, if they lie elsewhere.
+
+    Raises:
+        UsageError: there is no published set.
+        RunError: a file of the set is damaged, or was taken away meanwhile.
+    """
     manifest = load_manifest(folder)
     labels: Counter[str] = Counter()
     known: Counter[str] = Counter()
     total = 0
     for file in files_of(manifest.files, "attributes"):
-        with pq.ParquetFile(folder / file.path) as parquet:
+        with opened(folder / file.path) as parquet:
             total += parquet.metadata.num_rows
             for batch in parquet.iter_batches(columns=["label"], batch_size=1 << 16):
                 for pair in pc.value_counts(batch.column("label")).to_pylist():
@@ -118,7 +125,7 @@ def stats(folder: Path) -> dict[str, Any]:
         },
         "labels": {label or "(none)": count for label, count in labels.most_common(30)},
         "known_share": {field: round(known[field] / total, 4) if total else None for field in _PROFILE_FIELDS},
-    } | ({"requests": requests} if (requests := requests_of(folder / ".work", total)) else {})
+    } | ({"requests": requests} if (requests := requests_of(work or folder / ".work", total)) else {})
 
 
 def _known(parquet: pq.ParquetFile, field: str) -> int:
@@ -162,7 +169,9 @@ def status(folder: Path) -> dict[str, Any]:
     state = _progress(path)
     if state:
         state["left"] = eta_text(state, state["rate"]) if found["writer"] else ""
-        state["seconds_since_update"] = round(time.time() - state.pop("updated"), 1)
+        updated = state.pop("updated")
+        if state.pop("host") == socket.gethostname():  # clocks of two machines are not compared
+            state["seconds_since_update"] = round(max(0.0, time.time() - updated), 1)
         state.pop("started")
         state["rate"] = round(state["rate"], 1)
         found["progress"] = state
@@ -177,9 +186,11 @@ def _progress(path: Path) -> dict[str, Any]:
     """What a run last said of itself; nothing where its file is damaged."""
     try:
         state = json.loads(path.read_bytes())
-        return {
-            key: state[key] for key in ("phase", "unit", "total", "done", "reused", "started", "updated", "rate")
-        } | ({"note": state["note"]} if state.get("note") else {})
+        return (
+            {key: state[key] for key in ("phase", "unit", "total", "done", "reused", "started", "updated", "rate")}
+            | {"host": state.get("host")}
+            | ({"note": state["note"]} if state.get("note") else {})
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 

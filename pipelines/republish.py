@@ -35,11 +35,12 @@ def republish(folder: Path, changes: dict[str, Any], to: Path | None) -> dict[st
         config = config_of(settings, folder)
         history = history_of(folder, work)
         plan = make_plan(config, load_partitions(work / "plan"), history)
-        check_finished(plan, Finished(work), folder, settings.parts)
+        finished = Finished(work)
+        check_finished(plan, finished, folder, settings.parts)
         if to is None:
             save_settings(work, settings)
         summary = Summary()
-        publish(config, settings, work, plan, history, progress, summary, to)
+        publish(config, settings, work, plan, history, progress, summary, to, finished)
     return summary.accounts
 
 

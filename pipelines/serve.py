@@ -35,6 +35,8 @@ _BYTES = {r"fp8|int8|w8a8|8bit": 1.1, r"awq|gptq|int4|w4a16|4bit|nvfp4|mxfp4": 0
 """Bytes per parameter by what a name says of its weights; 2 (bf16) otherwise."""
 _START_SECONDS = 3600.0
 _END_SECONDS = 30.0
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Servers of this machine are asked past any proxy of the environment."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,7 @@ def _await(servers: Sequence[Replica], started: Sequence[subprocess.Popen[bytes]
 
 def _healthy(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=2) as response:
+        with _OPENER.open(url, timeout=2) as response:
             return bool(response.status == 200)
     except (urllib.error.URLError, OSError):
         return False

@@ -23,6 +23,8 @@ from slvr_data.requests.client import Client
 
 MOST_HELD = 192 << 20
 """Bytes of encoded pictures in memory, about; another shard waits until some are done with."""
+_FIRST = 8 << 20
+"""What a shard is taken to hold before any is known; later it is the mean of those that are."""
 _TICK = 0.05
 """Seconds after which the driver looks again whether the server has room."""
 
@@ -64,6 +66,10 @@ class Driver:
         self._engine, self._client, self._work, self._done, self._tick = engine, client, work, done, tick
         self.left = Left()
         self._held = self._in_pool = self._unasked = 0
+        self._coming = 0
+        """Shards of which nobody knows yet what they will hold."""
+        self._known, self._shards = _FIRST, 1
+        """Bytes of the shards that were prepared, and how many these were; one of `_FIRST` to begin with."""
 
     async def run(self, shards: Iterator[Task]) -> None:
         """All shards, until they end or the client says that going on is of no use.
@@ -80,7 +86,7 @@ class Driver:
                     task = next(shards, None)
                     more = task is not None
                     if task is not None:
-                        self._unasked += 1
+                        self._take_in()
                         running.add(asyncio.create_task(self._shard(task)))
                         await asyncio.sleep(0)
                 if not running:
@@ -102,8 +108,12 @@ class Driver:
         return not running or (
             self._unasked < self._engine.workers + 1
             and self._in_pool < 2 * self._engine.workers
-            and self._held < MOST_HELD
+            and self._held + (self._coming + 1) * self._known / self._shards <= MOST_HELD
         )
+
+    def _take_in(self) -> None:
+        self._unasked += 1
+        self._coming += 1
 
     async def _shard(self, task: Task) -> None:
         """Through all three steps; where it ends its workers, its pictures one by one."""
@@ -114,13 +124,19 @@ class Driver:
             if not parts:
                 self.left.lose(task, error)
             for (part,) in parts:
-                self._unasked += 1
+                self._take_in()
                 await self._shard(part)
 
     async def _whole(self, task: Task) -> None:
         try:
-            prepared: Prepared = await self._pooled(self._work.prepare, task)
-            self._held += sum(picture.size for picture in prepared.pictures)
+            try:
+                prepared: Prepared = await self._pooled(self._work.prepare, task)
+            finally:
+                self._coming -= 1
+            size = sum(picture.size for picture in prepared.pictures)
+            self._held += size
+            self._known += size
+            self._shards += 1
             while self._client.room <= 0 and self._client.stopped is None:
                 await asyncio.sleep(_TICK)
         finally:

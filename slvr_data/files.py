@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -14,6 +15,10 @@ from pathlib import Path
 from slvr_data.errors import RunError
 
 _FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
+_IN_USE = {errno.ENOENT, errno.ESTALE, errno.ENOTEMPTY, errno.EBUSY}
+"""What removing meets where others still write or remove there, or hold a file open (.nfs files)."""
+_ONCE = re.compile(r"\.\d+-[0-9a-f]{8}\.tmp$")
+"""So end the names of `_beside`."""
 
 
 @contextmanager
@@ -70,12 +75,20 @@ def folder_atomic(path: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what writers that were killed left behind in `folder`."""
+    """Remove what writers that were killed left behind in `folder`.
+
+    What their last workers still use is passed over where its name is one that is never used again (`_beside`): the
+    next command removes it.
+    """
     for leftover in folder.glob(".*.tmp"):
-        if leftover.is_dir():
-            shutil.rmtree(leftover)
-        else:
-            leftover.unlink()
+        try:
+            if leftover.is_dir():
+                shutil.rmtree(leftover)
+            else:
+                leftover.unlink()
+        except OSError as error:
+            if error.errno not in _IN_USE or not _ONCE.search(leftover.name):
+                raise
 
 
 def sha256_of(path: Path) -> str:

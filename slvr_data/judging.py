@@ -50,7 +50,7 @@ def verdict_request(question: str, expected: str, said: str, served: ServedConfi
     """One call. It counts by its words: the same answer to the same question is judged once.
 
     Args:
-        question: as it was asked, without its choices.
+        question: as it was asked, with its choices where the right answer is the letter of one.
         expected: the right answer.
         said: the words of a reply that give its answer, without thoughts.
         served: the judge.

@@ -32,7 +32,7 @@ class Manifest(BaseModel):
     """Of the packages that decide bytes."""
     configuration: dict[str, Any]
     accounts: dict[str, int]
-    """rows = malformed + merged + regions; regions = published + rejected."""
+    """rows = malformed + merged + regions; regions = published + rejected (+ unfinished, as `regions_unfinished`)."""
     files: list[DataFile]
     """Every file of the publication but this one."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from slvr_data.errors import RunError
 from slvr_data.manifest import Manifest
+from slvr_data.remote.addresses import shown
 from slvr_data.remote.reading import open_parquet
 from slvr_data.schema import SPLITS, Split
 from slvr_data.shards import DataFile, files_of
@@ -33,6 +36,25 @@ class PublishedPicture:
     split: Split
     image: dict[str, Any]
     regions: list[dict[str, Any]]
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[pq.ParquetFile]:
+    """A data file to be read, wherever it lies.
+
+    Raises:
+        RunError: it is damaged, or an object at an address is not there (any more).
+    """
+    try:
+        with open_parquet(path) as parquet:
+            yield parquet
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # of the file system, not of the file
+            raise
+        raise RunError(
+            f"{shown(path)} is damaged ({' '.join(str(error).split())[:200]}): fetch the set again, or remove this "
+            "file and publish the set again"
+        ) from None
 
 
 def rows_of(
@@ -68,12 +90,19 @@ def rows_of_file(
     path: Path, image_ids: Collection[str], columns: Sequence[str] | None = None
 ) -> Iterator[dict[str, Any]]:
     """The same of one file."""
-    wanted = pa.array(sorted(image_ids), pa.string())
     with open_parquet(path) as parquet:
-        names = list(columns) if columns else parquet.schema_arrow.names
-        for group in _groups_with(parquet.metadata, wanted):
-            ids = parquet.read_row_group(group, columns=["image_id"])["image_id"]
-            yield from rows_at(parquet, group, pc.indices_nonzero(pc.is_in(ids, wanted)).to_pylist(), names)
+        yield from rows_in(parquet, image_ids, columns)
+
+
+def rows_in(
+    parquet: pq.ParquetFile, image_ids: Collection[str], columns: Sequence[str] | None = None
+) -> Iterator[dict[str, Any]]:
+    """The same of one file that is open."""
+    wanted = pa.array(sorted(image_ids), pa.string())
+    names = list(columns) if columns else parquet.schema_arrow.names
+    for group in _groups_with(parquet.metadata, wanted):
+        ids = parquet.read_row_group(group, columns=["image_id"])["image_id"]
+        yield from rows_at(parquet, group, pc.indices_nonzero(pc.is_in(ids, wanted)).to_pylist(), names)
 
 
 def _groups_with(metadata: pq.FileMetaData, wanted: pa.StringArray) -> Iterator[int]:

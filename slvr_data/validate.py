@@ -11,13 +11,14 @@ from random import Random
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from slvr_data import card
 from slvr_data.arrow import arrow_schema
-from slvr_data.files import sha256_of
+from slvr_data.errors import RunError
 from slvr_data.manifest import Manifest, load_manifest
 from slvr_data.release import unnamed_files
+from slvr_data.remote.addresses import address_of, shown
+from slvr_data.remote.reading import digest_of, open_parquet, read_bytes, size_of
 from slvr_data.schema import AttributeRow, CropRow, EmbeddedAttributeRow, ImageRow, QueryGroup, Rejection
 from slvr_data.shards import DataFile, files_of
 from slvr_data.validate_embeddings import check_embeddings, embedding_columns
@@ -38,8 +39,12 @@ MAX_GROUP_BYTES = 64 << 20
 def validate(folder: Path, sample: int | None = None, seed: int = 0) -> tuple[list[str], dict[str, int]]:
     """(breaches, what was checked); with `sample`, of the pictures of about so many regions, drawn by `seed`.
 
+    `folder` may be an address: there too, a sample reads no more than the row groups that it names, and what says where
+    they lie. Objects that the manifest does not name are looked for on this machine alone.
+
     Raises:
         UsageError: there is no manifest to check against.
+        RunError: the set was published anew meanwhile, or an address cannot be read.
     """
     seen = Seen(folder, load_manifest(folder))
     _check_files(seen, hashed=sample is None)
@@ -59,6 +64,8 @@ def validate(folder: Path, sample: int | None = None, seed: int = 0) -> tuple[li
     for image in seen.images:
         if image not in seen.used:
             seen.breaches.add("images", f"picture {image} has no region")
+    if seen.breaches.lines and load_manifest(folder) != seen.manifest:
+        raise RunError(f"{shown(folder)} was published anew meanwhile: start again")
     return seen.breaches.lines, dict(seen.checked)
 
 
@@ -78,9 +85,7 @@ def _drawn(seen: Seen, sample: int, seed: int) -> frozenset[str]:
     dice = Random(seed)
     places = []
     for file in files_of(seen.manifest.files, "attributes"):
-        if file.path in seen.readable:
-            groups = pq.read_metadata(seen.folder / file.path).num_row_groups
-            places += [(seen.folder / file.path, group) for group in range(groups)]
+        places += [(file.path, group) for group in range(seen.readable.get(file.path, 0))]
     dice.shuffle(places)
     found: set[str] = set()
     left = sample
@@ -88,10 +93,10 @@ def _drawn(seen: Seen, sample: int, seed: int) -> frozenset[str]:
         if left <= 0:
             break
         try:
-            with pq.ParquetFile(path) as parquet:
+            with open_parquet(seen.folder / path) as parquet:
                 ids = parquet.read_row_group(group, columns=["image_id"])["image_id"]
         except (pa.ArrowException, OSError) as error:
-            seen.breaches.add(path.relative_to(seen.folder).as_posix(), f"cannot be read to its end: {error}")
+            seen.breaches.add(path, f"cannot be read to its end: {error}")
             continue
         some = min(left, len(ids))
         found.update(ids.slice(dice.randrange(len(ids) - some + 1), some).to_pylist())
@@ -107,15 +112,15 @@ def _check_files(seen: Seen, *, hashed: bool) -> None:
     for file in seen.manifest.files:
         seen.checked["files"] += 1
         path = folder / file.path
-        if not path.is_file():
+        size = size_of(path)
+        if size is None:
             breaches.add(file.path, "is missing")
-        elif path.stat().st_size != file.bytes or (
-            (hashed or file.config == "card") and sha256_of(path) != file.sha256
-        ):
+            continue
+        if size != file.bytes or ((hashed or file.config == "card") and digest_of(path) != file.sha256):
             breaches.add(file.path, "its bytes are not those that the manifest names")
-        if path.is_file() and file.config != "card" and _check_table(path, file, seen):
-            seen.readable.add(file.path)
-    for path in unnamed_files(folder, seen.manifest):
+        if file.config != "card":
+            _check_table(path, file, seen)
+    for path in unnamed_files(folder, seen.manifest) if address_of(folder) is None else ():
         breaches.add(str(path.relative_to(folder)), "is not named by the manifest")
 
 
@@ -126,7 +131,7 @@ def _check_card(seen: Seen) -> None:
         if file.config != "card" and not file.path.startswith(f"data/{file.config}/{file.split}-"):
             breaches.add(file.path, f"is not where {file.split} of {file.config} lies")
     try:
-        told = card.data_files((folder / "README.md").read_text(encoding="utf-8"))
+        told = card.data_files(read_bytes(folder / "README.md").decode())
     except (OSError, ValueError) as error:
         breaches.add("README.md", str(error))
         return
@@ -134,13 +139,14 @@ def _check_card(seen: Seen) -> None:
         breaches.add("README.md", "its data files are not those that the manifest names")
 
 
-def _check_table(path: Path, file: DataFile, seen: Seen) -> bool:
+def _check_table(path: Path, file: DataFile, seen: Seen) -> None:
     breaches = seen.breaches
     try:
-        metadata = pq.read_metadata(path)
+        with open_parquet(path) as parquet:
+            metadata = parquet.metadata
     except (pa.ArrowException, OSError) as error:
         breaches.add(file.path, f"is not Parquet: {error}")
-        return False
+        return
     records: dict[str, list[Any]] = {
         "images": [ImageRow],
         "attributes": [AttributeRow, EmbeddedAttributeRow],
@@ -153,14 +159,14 @@ def _check_table(path: Path, file: DataFile, seen: Seen) -> bool:
     known += embedding_columns(seen.manifest) if file.config == "embeddings" else []
     if not any(schema.equals(columns) for columns in known):
         breaches.add(file.path, f"its columns are not those of the config {file.config}")
-        return False
+        return
+    seen.readable[file.path] = metadata.num_row_groups
     if metadata.num_rows != file.rows:
         breaches.add(file.path, f"has {metadata.num_rows} rows, the manifest says {file.rows}")
     for group in range(metadata.num_row_groups):
         size = metadata.row_group(group).total_byte_size
         if size > MAX_GROUP_BYTES:
             breaches.add(file.path, f"row group {group} has {size} bytes, more than {MAX_GROUP_BYTES}")
-    return True
 
 
 def _check_accounts(manifest: Manifest, breaches: Breaches) -> None:

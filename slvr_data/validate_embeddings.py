@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from slvr_data.arrow import embedding_schema
 from slvr_data.embeddings import EmbeddingModel, Vector, local_embedding
 from slvr_data.manifest import Manifest
 from slvr_data.reader import rows_of, rows_of_pictures
+from slvr_data.remote.reading import open_parquet
 from slvr_data.schema import SPLITS, AttributeProfile
 from slvr_data.shards import files_of
 from slvr_data.validate_rows import Breaches, Seen
@@ -110,7 +110,7 @@ def _embeddings(seen: Seen, split: str, model: EmbeddingModel) -> Iterator[tuple
             yield file.path, row, np.array(row.pop("embedding"), np.float16)
         return
     for file in files_of(seen.manifest.files, "embeddings", split):
-        with pq.ParquetFile(seen.folder / file.path) as parquet:
+        with open_parquet(seen.folder / file.path) as parquet:
             for batch in parquet.iter_batches(batch_size=512):
                 vectors = batch.column("embedding").flatten().to_numpy(zero_copy_only=False)
                 vectors = vectors.astype(np.float16, copy=False).reshape(batch.num_rows, model.dimension)

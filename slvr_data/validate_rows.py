@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pycocotools import mask as coco_mask
 
 from slvr_data.checks.queries.choices import choices_fault
@@ -20,6 +19,7 @@ from slvr_data.images import PictureError, decoded, probe
 from slvr_data.manifest import Manifest
 from slvr_data.queries.generate import LEAST, MOST
 from slvr_data.reader import rows_of_file
+from slvr_data.remote.reading import open_parquet
 from slvr_data.schema import FACETS, SPLITS, AttributeProfile, Query
 from slvr_data.shards import DataFile, files_of
 from slvr_data.spilled import IdMap, IdSet
@@ -63,8 +63,8 @@ class Seen:
 
     folder: Path
     manifest: Manifest
-    readable: set[str] = field(default_factory=set)
-    """Files whose rows can be read."""
+    readable: dict[str, int] = field(default_factory=dict)
+    """Files whose rows can be read, and their row groups."""
     breaches: Breaches = field(default_factory=Breaches)
     checked: Counter[str] = field(default_factory=Counter)
     images: IdMap = field(default_factory=IdMap)
@@ -94,7 +94,7 @@ def _rows_of_file(seen: Seen, file: DataFile, batch_size: int) -> Iterator[dict[
     if seen.chosen is not None:
         yield from rows_of_file(seen.folder / file.path, seen.chosen)
         return
-    with pq.ParquetFile(seen.folder / file.path) as parquet:
+    with open_parquet(seen.folder / file.path) as parquet:
         for batch in parquet.iter_batches(batch_size=batch_size):
             yield from batch.to_pylist()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ from transformers.cache_utils import Cache, StaticCache
 from slvr_model.batches import Batch
 from slvr_model.latents import Latents
 from slvr_model.modeling import SlvrModel
-from slvr_model.rules import Distribution, Flags, RowStates, Rules, drawn
+from slvr_model.rules import Distribution, Flags, RowStates, Rules, drawn, end_tokens
 
 Edit = Callable[[Literal["visual", "semantic"], Tensor, Tensor], Tensor]
 """(kind, rows [R], latents [R, D or E]) -> the latents to feed instead: for interventions."""
@@ -65,8 +65,7 @@ class Loop:
         device = self.device = batch.ids_BL.device
         rows = len(batch.ids_BL)
         self.state = RowStates(model.latent_config, rules, batch.ids_BL[:, -1].cpu().numpy().copy())
-        text: Any = model.config.get_text_config(decoder=True)
-        self.ends = np.atleast_1d(np.array(model.generation_config.eos_token_id or text.eos_token_id or [], np.int64))
+        self.ends = np.array(end_tokens(model), np.int64)
         self.pad = model.layout.pad_token
         self.ids = np.full((rows, most), self.pad, np.int64)
         self.kinds = np.zeros((rows, most), np.int8)

@@ -173,7 +173,7 @@ class SlvrModel(Qwen2_5_VLForConditionalGeneration):  # type: ignore[no-untyped-
         if batch.regions is not None and visual_MD is not None:
             visual_TD = self.latents.standardised(batch.regions.pool(visual_MD))
         if batch.semantics_SE is not None:
-            semantic_SE = batch.semantics_SE.to(self.lm_head.weight.dtype)
+            semantic_SE = batch.semantics_SE.to(self.latents.visual_out.weight.dtype)
             if self.latent_config.target_dim:
                 semantic_SE = self.text_embedding_projector(semantic_SE)
             semantic_SE = self.latents.unit(semantic_SE)

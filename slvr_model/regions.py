@@ -89,9 +89,13 @@ class PoolPlan:
         return PoolPlan(self.source_E.to(device), self.slot_E.to(device), self.weight_E.to(device), self.total)
 
     def pool(self, tokens_md: Tensor) -> Tensor:
-        """Pooled slots [T, D] from all visual tokens [M, D] of the batch; regions one after another, K slots each."""
-        weighted_ed = tokens_md[self.source_E] * self.weight_E[:, None].to(tokens_md.dtype)
-        return tokens_md.new_zeros(self.total, tokens_md.shape[1]).index_add_(0, self.slot_E, weighted_ed)
+        """Pooled slots [T, D] from all visual tokens [M, D] of the batch; regions one after another, K slots each.
+
+        In float32 at least, whatever the tokens are: a mean of hundreds of bfloat16 numbers, summed as such, is biased.
+        """
+        wide = torch.promote_types(tokens_md.dtype, torch.float32)
+        weighted_ed = tokens_md[self.source_E].to(wide) * self.weight_E[:, None].to(wide)
+        return weighted_ed.new_zeros(self.total, tokens_md.shape[1]).index_add_(0, self.slot_E, weighted_ed)
 
 
 def pool_plan(regions: Sequence[Sequence[int]], slots: int) -> PoolPlan:

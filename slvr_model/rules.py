@@ -97,6 +97,13 @@ class RowStates:
         self.opening &= ~to_semantic & ~(free & (out < 0)) & ~(behind & ~self.rules.semantic_B)
 
 
+def end_tokens(model: SlvrModel) -> tuple[int, ...]:
+    """The ids that end a reply: those of the model's generation settings, else of its text model."""
+    text: Any = model.config.get_text_config(decoder=True)
+    held: Any = model.generation_config
+    return tuple(np.atleast_1d(np.array(held.eos_token_id or text.eos_token_id or [], np.int64)).tolist())
+
+
 def _per_row(value: Any, rows: int, name: str, dtype: Any) -> Any:
     out = np.array(value, dtype)
     if out.ndim > 1 or (out.ndim == 1 and len(out) != rows):

@@ -168,13 +168,14 @@ def end(process: subprocess.Popen[str]) -> None:
 
 
 def wait_for(what: Callable[[], Any], seconds: float = 120, pause: float = 0.002) -> Any:
-    """The first true answer of `what`, which is asked for a third of the time at most."""
+    """The first true answer of `what`; asking takes a tenth of this processor at most, which others want too."""
     until = time.monotonic() + seconds
-    while (asked := time.monotonic()) < until:
+    while time.monotonic() < until:
+        worked = time.thread_time()
         answer = what()
         if answer:
             return answer
-        time.sleep(max(pause, 2 * (time.monotonic() - asked)))
+        time.sleep(max(pause, 9 * (time.thread_time() - worked)))
     raise AssertionError(f"not so within {seconds} s")
 
 
@@ -239,16 +240,24 @@ def sound(out: Path) -> None:
 
 
 def shared(tmp_path_factory: Any, name: str, make: Callable[[Path], None]) -> Path:
-    """A folder that one of the test processes fills once for all of them; read-only by agreement."""
+    """A folder that one of the test processes fills once for all of them; read-only by agreement.
+
+    Where `make` fails, it fails for all of them.
+    """
     base = tmp_path_factory.getbasetemp()
     base = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
-    folder, done = base / f"shared-{name}", base / f"shared-{name}.done"
+    folder, done, failed = (base / f"shared-{name}{suffix}" for suffix in ("", ".done", ".failed"))
     with (base / f"shared-{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        assert not failed.exists(), f"{folder} could not be made, as another test has found: {failed.read_text()}"
         if not done.exists():
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
-            make(folder)
+            try:
+                make(folder)
+            except Exception as error:
+                failed.write_text(f"{type(error).__name__}: {error}")
+                raise
             done.touch()
     return folder
 

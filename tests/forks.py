@@ -33,13 +33,15 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
+from pipelines.engines.local import processors
 from slvr_data import console
 
 _AT_THE_START = ("PYTHON", "LD_", "LC_", "LANG", "OMP_", "ARROW_", "HF_", "HOME", "TMPDIR", "TZ", "XDG_")
 """What variables are called that Python or a library reads when it starts: a fork has those of the server."""
 _PACKAGES = ("slvr_data", "pipelines")
-_THEIRS = ("PIL.JpegImagePlugin", "PIL.PngImagePlugin", "aiohttp", "jinja2", "pyarrow.parquet", "rich.console",
-           "rich.progress", "rich.table")  # fmt: skip
+_THEIRS = ("PIL.JpegImagePlugin", "PIL.PngImagePlugin", "aiohttp", "anyio._backends._asyncio", "dateutil.tz", "h11",
+           "httpcore2", "jinja2", "openai.resources.chat.completions.completions", "openai.resources.embeddings",
+           "openai.resources.models", "pyarrow.parquet", "rich.console", "rich.progress", "rich.table")  # fmt: skip
 """Libraries that our modules import when they are needed."""
 _BYTES = 1 << 19
 """Of a message, at most."""
@@ -47,6 +49,8 @@ _STARTED_WITH = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "0"}
 """The server, and with it every fork."""
 _MOST_WORKERS = 4
 """That are forked ahead; others are spawned."""
+_POOLS = {"build-attributes": 1, "build-multiquery": 1, "doctor": 2}
+"""Commands, and their pools at most, each with a worker per processor where they are not told how many."""
 
 
 def run(
@@ -175,13 +179,19 @@ def _become(told: dict[str, Any], out: int, err: int) -> int:
     script, *arguments = told["line"]
     sys.argv, sys.path[0] = told["line"], str(Path(script).parent)
     sys.modules["__main__"] = types.ModuleType("__main__")
-    workers = "".join(arguments[arguments.index("--workers") + 1 :][:1]) if "--workers" in arguments else ""
-    if workers.isdecimal():
-        _sow(int(workers))
+    _sow(_workers(arguments))
     sys.modules["__main__"].__file__ = script  # what its workers load
     assert Path(script).name == "slvr-data"
     console.data()
     return 0
+
+
+def _workers(arguments: Sequence[str]) -> int:
+    """How many workers a command may start."""
+    if "--workers" in arguments:
+        told = "".join(arguments[arguments.index("--workers") + 1 :][:1])
+        return int(told) if told.isdecimal() else 0
+    return processors() * _POOLS.get(arguments[0], 0) if arguments else 0
 
 
 def _sow(count: int) -> None:

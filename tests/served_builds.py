@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
+from tests.builds import run, shared
 from tests.servers.running import RunningStub, running_stub
 
 MODEL = "stub-vl"
@@ -36,6 +38,23 @@ def ask(stub: RunningStub, out: Path, *more: object) -> list[object]:
     """Arguments of `build-multiquery` over a set."""
     where = ["--annotator", "served", "--base-url", stub.base_url, "--model", MODEL, "--api-key-env", "STUB_KEY"]
     return ["build-multiquery", out, *where, "--workers", 2, *more]
+
+
+def clean_sets(tmp_path_factory: Any, scenes: int = SCENES, attempts: int | None = None) -> Path:
+    """A folder with the set of the first scenes, built without any fault (`profiles`), and asked about too (`set`).
+
+    `attempts` at a call, where they are not those of the defaults. Not to be changed.
+    """
+    more = () if attempts is None else ("--set", f"served.attempts={attempts}")
+
+    def make(folder: Path) -> None:
+        with scenes_stub(scenes, service_ms=1) as stub:
+            run(*build(stub, folder / "profiles", *more, scenes=scenes), STUB_KEY=KEY)
+            assert answered(stub, "region_profile") == accounts(folder / "profiles")["regions"]
+            shutil.copytree(folder / "profiles", folder / "set")
+            run(*ask(stub, folder / "set", *more), STUB_KEY=KEY)
+
+    return shared(tmp_path_factory, f"served-{scenes}-{attempts or 'default'}", make)
 
 
 def calls(stub: RunningStub) -> list[dict[str, Any]]:

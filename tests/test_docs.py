@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shlex
+from collections.abc import Iterator
 from functools import cache
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer.main
 from typer.testing import CliRunner
 
 ROOT = Path(__file__).parent.parent
@@ -82,6 +87,38 @@ def test_commands_in_the_readme_exist(page: str) -> None:
         helps += known + "".join(helped(command, name) for name in sorted(named))
     options = set(re.findall(r"--[a-z][a-z-]+", text))
     assert not [option for option in options if option not in helps]
+
+
+def typed(text: str) -> Iterator[list[str]]:
+    """The words of each of our commands among a page's lines of code, as a shell has them; placeholders are words."""
+    code = "\n".join(line.strip() if line.startswith("    ") else "" for line in text.splitlines())
+    for line in re.sub(r"\\\n\s*", " ", code).splitlines():
+        words = shlex.shlex(re.sub(r"\[-.*?\]", "", line), posix=True, punctuation_chars="|;&>()")
+        words.whitespace_split, words.commenters = True, "#"
+        if not re.search(r"\bslvr[-_]", line):
+            continue
+        for joint, part in groupby(words, lambda word: not set(word) - set("|;&>()")):
+            said = [word for word in part if not re.match(r"\$|[A-Z_]+=", word)]
+            if not joint and said and said[0] in CLIS:
+                yield said
+            for stage in ("sft", "mgrpo"):  # as torchrun starts them
+                if not joint and f"slvr_model.{stage}" in said:
+                    yield ["slvr-train", stage, *said[said.index(f"slvr_model.{stage}") + 1 :]]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_have_what_they_need_and_nothing_unknown(page: Path) -> None:
+    """Each is parsed by the command itself, up to the values of its options."""
+    for command, *words in typed(page.read_text(encoding="utf-8")):
+        if not words or words[0].startswith("-") or "..." in words:
+            continue
+        group: Any = typer.main.get_command(importlib.import_module(CLIS[command]).app)
+        assert words[0] in group.commands, f"{page.name}: {command} {words[0]}"
+        try:
+            group.commands[words[0]].make_context(words[0], words[1:])
+        except Exception as error:  # which classes of click these are has changed over typer's versions
+            allowed = type(error).__name__ in ("BadParameter", "Exit")  # a placeholder is no number
+            assert allowed, f"{page.name}: {command} {' '.join(words)}: {error}"
 
 
 def test_modules_named_in_the_architecture_exist() -> None:

@@ -7,26 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.pages.charts import Chart
-from benchmark.pages.strips import Axis
-from benchmark.pages.view import COLORS, LatentRow, Pair, Section, ShownRun
+from benchmark.pages.view import COLORS, LatentRow, RunsPage
 from slvr_data.pages.render import render
 
 
 @dataclass(frozen=True)
-class ArmsPage:
-    """The whole page; `runs` are the arms, so that it shares its parts with the report."""
+class ArmsPage(RunsPage):
+    """The whole page; `runs` are the arms, and `pairs` each of them with the base arm."""
 
-    title: str
-    subtitle: str
-    facts: Sequence[tuple[str, str]]
-    warnings: Sequence[str]
-    runs: Sequence[ShownRun]
-    sections: Sequence[Section]
-    pairs: Sequence[Pair]
-    """Each arm with the base arm."""
-    pairs_axis: Axis | None
-    pairs_note: str
-    pairs_notes: Sequence[tuple[str, str]]
     heat_columns: Sequence[str]
     """Arms with latents."""
     changed: Sequence[LatentRow]
@@ -41,7 +29,6 @@ class ArmsPage:
     """Names of the others."""
     differ: Sequence[tuple[int, str, Sequence[str]]]
     """Arm, number of the seed, and the values of these, a row per run."""
-    command: str
 
 
 def render_arms(page: ArmsPage) -> str:

@@ -245,8 +245,8 @@ class ShownPicture:
 
 
 @dataclass(frozen=True)
-class Page:
-    """The whole report."""
+class RunsPage:
+    """What a page about runs shows, whichever it is: their templates share these parts."""
 
     title: str
     subtitle: str
@@ -259,6 +259,13 @@ class Page:
     pairs_note: str
     pairs_notes: Sequence[tuple[str, str]]
     """Letter, and why an interval is withheld."""
+    command: str
+
+
+@dataclass(frozen=True)
+class Page(RunsPage):
+    """The whole report."""
+
     grids: Sequence[FacetGrid]
     evidence: Sequence[Evidence]
     classes: Mapping[str, str]
@@ -270,7 +277,6 @@ class Page:
     pictures: Sequence[ShownPicture]
     stamps: Sequence[tuple[str, Sequence[str]]]
     """Name of a stamp, and its value by run."""
-    command: str
     facet_filter: Sequence[str] = field(default_factory=tuple)
     latents: Sequence[LatentPanel] = field(default_factory=tuple)
     slots: Chart | None = None

@@ -50,12 +50,13 @@ def attach(
         Path | None, typer.Option(metavar="ROOT", help="Root of the pictures (not needed for scenes).")
     ] = None,
     follow_links: Annotated[bool, typer.Option("--follow-links", help="Read pictures through symbolic links.")] = False,
+    scratch: Scratch = None,
 ) -> None:
     """Restore the pictures of a set published by reference, each checked byte for byte."""
     from pipelines.attach import attach as run
     from pipelines.remote import writing
 
-    with writing(folder) as here:
+    with writing(folder, scratch) as here:
         restored, problems = run(here, images, follow_links)
     print(f"{restored} pictures restored, {len(problems)} missing or different")
     for path, problem in problems[:20]:
@@ -75,12 +76,14 @@ def validate(
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of --sample.")] = 0,
 ) -> None:
     """Verify everything a published set says of itself; exit code 1 on any breach."""
+    from contextlib import nullcontext
+
     from pipelines.remote import reading, unnamed
-    from slvr_data.remote.addresses import shown
+    from slvr_data.remote.addresses import local_path, shown
     from slvr_data.validate import not_looked_at
     from slvr_data.validate import validate as run
 
-    with reading(folder) as here:
+    with reading(folder) if sample is None else nullcontext(local_path(folder)) as here:
         breaches, checked = run(here, sample, seed)
         left = not_looked_at(here, checked) if sample is not None else []
     breaches += [f"{name}: is not named by the manifest" for name in unnamed(folder)]

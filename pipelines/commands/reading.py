@@ -25,10 +25,9 @@ def preview(
 ) -> None:
     """Write one self-contained HTML page: pictures, outlined regions, profiles, verdicts, filters."""
     from pipelines.preview import preview as run
-    from pipelines.remote import reading
+    from slvr_data.remote.addresses import local_path
 
-    with reading(folder) as here:
-        print(run(here, output, pictures, crops, sample, seed))
+    print(run(local_path(folder), output, pictures, crops, sample, seed))
 
 
 def audit(
@@ -44,6 +43,7 @@ def audit(
         typer.Option(metavar="FILE", help="Report on verdicts that the page saved; a second judge's too, if repeated."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="With --read: as one JSON object.")] = False,
+    scratch: Scratch = None,
 ) -> None:
     """Write a page on which a person judges a sample of the set by eye, or read the verdicts back."""
     from pipelines import audit as run
@@ -51,10 +51,10 @@ def audit(
 
     run.check_audit(n, seed, output, read or [], as_json)
     if not read:
-        with reading(folder) as here:
+        with reading(folder, scratch=scratch) as here:
             print(run.write_page(here, 400 if n is None else n, seed or 0, output))
         return
-    with writing(folder) as here:
+    with writing(folder, scratch) as here:
         summary = run.read_back(here, read)
     if as_json:
         print(summary.model_dump_json())
@@ -79,11 +79,7 @@ def _print_report(name: str, folder: Path, as_json: bool) -> None:
 
     from pipelines import remote, report
 
-    if name == "status":
-        found = remote.status(folder)
-    else:
-        with remote.reading(folder, ("attributes",)) as here:
-            found = report.stats(here)
+    found = remote.status(folder) if name == "status" else remote.stats(folder)
     if as_json:
         print(json.dumps(found, ensure_ascii=False))
     else:

@@ -15,7 +15,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,6 +25,7 @@ from pipelines.config import BuildConfig
 from pipelines.engines.config import RayConfig, StageNeeds
 from pipelines.engines.lost import OnLost, WorkerLostError, named, parts_of
 from pipelines.engines.ray_cluster import checked_address, connect, ray_module
+from pipelines.engines.resent import Losses, Machines
 from slvr_data.errors import RunError
 from slvr_data.files import write_atomic
 from slvr_data.remote.steady import RefusedError, StoreError
@@ -43,8 +45,10 @@ class _Sent:
     method: str
     arguments: tuple[Any, ...]
     future: Future[Any]
-    attempt: int = 1
     reference: Any = None
+    losses: Losses = field(default_factory=Losses)
+    machine: str | None = None
+    """Where it was sent on purpose."""
 
 
 class RayEngine:
@@ -62,16 +66,18 @@ class RayEngine:
         self._ray = ray_module()
         self._address = checked_address(told.address)
         self._token = f".engine-{secrets.token_hex(8)}.tmp"
-        self._remote: dict[str, Any] = {}
+        self._options: dict[str, dict[str, Any]] = {}
         self._open: set[_Sent] = set()
         self._under_way = 0
         self._held: deque[_Sent] = deque()
         """Calls beyond `workers`; the lock is for these two."""
         self._lock = threading.Lock()
-        self._arrived: queue.SimpleQueue[tuple[_Sent, Future[Any]] | None] = queue.SimpleQueue()
+        self._arrived: queue.SimpleQueue[tuple[_Sent, Future[Any] | None] | None] = queue.SimpleQueue()
+        """Calls with what came of them, None where it is time to send one again; None alone is the end."""
         self._again = 0
         self._looked = -_LOOK_SECONDS
-        self._machines: list[dict[str, float]] = []
+        self._machines: dict[str, dict[str, float]] = {}
+        self._past = Machines()
 
     def __enter__(self) -> Self:
         self._ours = connect(self._ray, self._address, self._most)
@@ -104,7 +110,7 @@ class RayEngine:
         """Calls at once, as far as the cluster's processors go."""
         self._look()
         needed = self._told.build.cpus
-        places = sum(int(machine.get("CPU", 0) / needed) for machine in self._machines)
+        places = sum(int(machine.get("CPU", 0) / needed) for machine in self._machines.values())
         return max(1, min(places, self._most or places))
 
     def _look(self) -> None:
@@ -112,12 +118,12 @@ class RayEngine:
         if time.monotonic() - self._looked < _LOOK_SECONDS:
             return
         self._looked = time.monotonic()
-        self._machines = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        self._machines = {node["NodeID"]: node["Resources"] for node in self._ray.nodes() if node["Alive"]}
 
     def note(self) -> str:
         """Workers, machines, and calls that were sent again."""
         workers = self.workers
-        machines = sum(machine.get("CPU", 0) > 0 for machine in self._machines)
+        machines = sum(machine.get("CPU", 0) > 0 for machine in self._machines.values())
         again = f", {self._again} sent again" if self._again else ""
         return f"{workers} workers on {machines} machine{'s' if machines != 1 else ''}{again}"
 
@@ -162,32 +168,49 @@ class RayEngine:
         return sent.future
 
     def _send(self, sent: _Sent) -> None:
-        if sent.method not in self._remote:
-            self._remote[sent.method] = self._task(sent.method)
-        sent.reference = self._remote[sent.method].remote(self._told_workers, sent.method, sent.arguments)
+        if sent.method not in self._options:
+            self._options[sent.method] = self._needed(sent.method)
+        options = self._options[sent.method]
+        sent.machine = self._past.another(self._suited(self._told.needs(sent.method)), sent.losses)
+        if sent.machine is not None:
+            chosen = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
+            options = options | {"scheduling_strategy": chosen(sent.machine, soft=True)}
+        sent.reference = self._remote.options(**options).remote(self._told_workers, sent.method, sent.arguments)
         sent.reference.future().add_done_callback(lambda done: self._arrived.put((sent, done)))
 
-    def _task(self, method: str) -> Any:
-        """The remote function for a method, with what its stage needs."""
+    @cached_property
+    def _remote(self) -> Any:
+        """The remote function for all methods."""
         from pipelines.engines.ray_task import call
 
-        needs = self._told.needs(method)
+        return self._ray.remote(call)
+
+    def _suited(self, needs: StageNeeds) -> list[str]:
+        """Machines that could carry such a call."""
         self._look()
-        if not any(suited(machine, needs) for machine in self._machines):
+        return [name for name, machine in self._machines.items() if suited(machine, needs)]
+
+    def _needed(self, method: str) -> dict[str, Any]:
+        """What Ray is told of a method's calls."""
+        needs = self._told.needs(method)
+        if not self._suited(needs):
             self._say(f"no machine of the cluster has {_in_words(needs)}, as {method!r} needs: waiting until one has")
         options: dict[str, Any] = {"num_cpus": needs.cpus, "max_retries": 0, "name": f"slvr {method}"}
         if needs.memory_gb is not None:
             options["memory"] = int(needs.memory_gb * 2**30)
         if needs.resources:
             options["resources"] = needs.resources
-        return self._ray.remote(call).options(**options)
+        return options
 
     def _settle(self) -> None:
         """A thread of its own: Ray's must not wait for anything."""
         while (item := self._arrived.get()) is not None:
             sent, done = item
             try:
-                self._settled(sent, done)
+                if done is None:
+                    self._send(sent)
+                else:
+                    self._settled(sent, done)
             except Exception as error:  # the cluster is gone; whoever waits for the call has to know
                 self._open.discard(sent)
                 sent.future.set_exception(error)
@@ -211,16 +234,33 @@ class RayEngine:
 
     def _settled(self, sent: _Sent, done: Future[Any]) -> None:
         error = done.exception()
-        if error is not None and self._gone(error) and sent.attempt < self._told.attempts:
-            sent.attempt += 1
-            self._again += 1
-            self._send(sent)
-            return
+        if error is not None and self._gone(error):
+            if self._sent_later(sent, error):
+                return
+        else:
+            self._past.note(sent.machine, lost=False)
         self._open.discard(sent)
         if error is None:
             sent.future.set_result(done.result())
         else:
             sent.future.set_exception(self._explained(sent, error))
+
+    def _sent_later(self, sent: _Sent, error: BaseException) -> bool:
+        """Count a loss; whether the call is sent once more, after a pause."""
+        known = self._ray.exceptions
+        if isinstance(error, known.WorkerCrashedError | known.OutOfMemoryError):
+            where = next((name for name in self._machines if name in str(error)), sent.machine)
+            sent.losses.count(machine_gone=False, on=where)
+            self._past.note(where, lost=True)
+        else:
+            sent.losses.count(machine_gone=True, on=None)
+        if sent.losses.too_many(self._told.attempts):
+            return False
+        self._again += 1
+        waiting = threading.Timer(sent.losses.pause, self._arrived.put, [(sent, None)])
+        waiting.daemon = True
+        waiting.start()
+        return True
 
     def _gone(self, error: BaseException) -> bool:
         """Whether the worker, its machine, or what it had made is gone."""
@@ -233,8 +273,7 @@ class RayEngine:
         if self._gone(error):
             why = "out of memory" if isinstance(error, self._ray.exceptions.OutOfMemoryError) else "killed or crashed"
             what = named(sent.method, sent.arguments)
-            workers = "the worker" if sent.attempt == 1 else f"each of {sent.attempt} workers"
-            lost = WorkerLostError(f"{what} has ended {workers} that took it ({why})")
+            lost = WorkerLostError(f"{what} {sent.losses.told()} that took it ({why})")
             self._say(str(lost))
             return lost
         if isinstance(error, self._ray.exceptions.RayTaskError):

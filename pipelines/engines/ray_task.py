@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 import platform
 import socket
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import pipelines
+import slvr_data
 from pipelines.config import BuildConfig
 from pipelines.worker import Worker
 from slvr_data.avoid.features import method
 from slvr_data.commandline import spare_pandas
 from slvr_data.errors import RunError
 
-_DECIDING = ("slvr", "pillow", "numpy", "pyarrow", "pydantic")
+_DECIDING = ("slvr", "pillow", "numpy", "pyarrow", "pycocotools", "pydantic")
 """Packages that bytes may depend on."""
+_OURS = (slvr_data, pipelines)
+_SOURCES = {".py", ".txt", ".j2"}
+"""Code, prompts, templates."""
 _held: tuple[bytes, Worker] | None = None
 
 
@@ -40,11 +47,24 @@ def versions() -> dict[str, str]:
             found[package] = version(package)
         except PackageNotFoundError:
             found[package] = "missing"
+    found["slvr's files"] = sources()
     try:  # OpenCV comes as one of four packages
         found["OpenCV"] = method()
     except ImportError:
         found["OpenCV"] = "missing"
     return found
+
+
+@cache
+def sources() -> str:
+    """A hash of our own files: two checkouts may have one version."""
+    digest = hashlib.sha256()
+    for package in _OURS:
+        root = Path(str(package.__file__)).parent
+        for path in sorted(path for path in root.rglob("*") if path.suffix in _SOURCES):
+            data = path.read_bytes()
+            digest.update(f"{package.__name__}/{path.relative_to(root).as_posix()} {len(data)}\n".encode() + data)
+    return digest.hexdigest()[:12]
 
 
 def call(told: bytes, method: str, arguments: tuple[Any, ...]) -> Any:

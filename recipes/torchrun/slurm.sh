@@ -19,5 +19,7 @@ NODES=$SLURM_JOB_NUM_NODES
 HEAD=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 GPUS=${GPUS:-${SLURM_GPUS_ON_NODE:-8}}
 export NODES HEAD GPUS
+# srun takes the processors of a task from here alone (since Slurm 22.05)
+export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"
 
 exec srun --kill-on-bad-exit=1 sh -c 'NODE=$SLURM_NODEID exec recipes/torchrun/several-nodes.sh "$@"' train "$@"

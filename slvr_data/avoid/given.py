@@ -7,6 +7,7 @@ and all Parquet, Arrow and TSV files with a column of pictures. Hidden files and
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -20,7 +21,7 @@ import pyarrow.parquet as pq
 from slvr_data.avoid.columns import arrow_file, picture_columns, tsv_column
 from slvr_data.avoid.features import method
 from slvr_data.errors import UsageError
-from slvr_data.manifest import NAME, load_manifest
+from slvr_data.manifest import FORMAT, NAME, load_manifest
 from slvr_data.shards import files_of
 
 PICTURES = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".mpo"}
@@ -115,7 +116,7 @@ def names_of(paths: Iterable[str]) -> dict[str, str]:
 
 def _files(root: Path) -> list[str]:
     """The files to read below `root`."""
-    if (root / NAME).is_file():
+    if _is_set(root):
         manifest = load_manifest(root)
         return [file.path for file in files_of(manifest.files, "images")]
     if (root / _BENCH).is_file():
@@ -130,6 +131,15 @@ def _files(root: Path) -> list[str]:
             if not name.startswith(".") and Path(name).suffix.lower() in PICTURES | CLOSED | TABLES:
                 found.append(Path(folder, name).relative_to(root).as_posix())
     return sorted(found)
+
+
+def _is_set(root: Path) -> bool:
+    """Whether its manifest is one of ours; others have files of that name too."""
+    try:
+        tree = json.loads((root / NAME).read_bytes())
+    except (FileNotFoundError, IsADirectoryError, ValueError, RecursionError):
+        return False
+    return isinstance(tree, dict) and tree.get("format") == FORMAT
 
 
 def _refuse(error: OSError) -> None:

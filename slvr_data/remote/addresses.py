@@ -20,9 +20,12 @@ _NAMED = ("abfs", "abfss", "sftp", "ssh")
 """Protocols whose addresses name a container or a user before the "@"; with a ":" it is a password still."""
 _USER = re.compile("".join(rf"(?<!\b{name}:)" for name in _NAMED) + r"//[^/@\s]+@|//[^/@\s:]*:[^/@\s]*@")
 _TOKEN = re.compile(
-    r"(?i)(\b(?:x-amz-[a-z-]*(?:signature|credential|token)|aws_?access_?key_?id|aws_secret_access_key|signature|sig|"
-    r"token|secret|password)\s*[=:]\s*)[^&\s,;'\")]+"
+    r"(?i)((?<![\w-])(?:[\w-]*?(?:signature|credential|token|secret|passw(?:or)?d|pwd|"
+    r"(?:access|account|api|secret|shared|storage|signing|subscription|private|encryption)[_-]?key(?:[_-]?id)?)|sig)"
+    r"[\"']?\s*[=:]\s*[\"']?|(?<![\w-])key=[\"']?)[^&\s,;'\")]+"
 )
+_HEADER = re.compile(r"(?i)((?<![\w-])(?:[\w-]*authorization[\"']?\s*[=:]\s*[\"']?(?:\w+\s+)?|bearer\s+))[^\s,;'\")]+")
+"""In a header, a scheme stands before what is secret."""
 _COPIES: dict[str, str] = {}
 """The copies that this process works in, and the addresses (without secrets) of their sets."""
 _QUERY = re.compile(r"(://[^\s?]*)\?[^\s]*")
@@ -96,4 +99,5 @@ def shown(path: str | Path) -> str:
 
 def redacted(text: str) -> str:
     """A text without users, passwords, queries of addresses, and values of what is named like a credential."""
-    return _TOKEN.sub(r"\1***", _QUERY.sub(r"\1?***", _USER.sub("//***@", text)))
+    without = _QUERY.sub(r"\1?***", _USER.sub("//***@", text))
+    return _HEADER.sub(r"\1***", _TOKEN.sub(r"\1***", without))

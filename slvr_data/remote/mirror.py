@@ -31,10 +31,12 @@ _NEVER_THERE = ".work/never-there"
 
 
 def scratch_of(place: Place, scratch: Path | None, purpose: str = "set") -> Path:
-    """The folder of a place's copy below `scratch` (None: the user's cache); its parent is made.
+    """The folder of a place's copy below `scratch` (None: SLVR_SCRATCH, or the user's cache); its parent is made.
 
     Copies for writing ("set") and reading are apart.
     """
+    if scratch is None and os.environ.get("SLVR_SCRATCH"):
+        scratch = Path(os.environ["SLVR_SCRATCH"])
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     digest = hashlib.sha256(place.address.encode()).hexdigest()[:16]
     root = (scratch or cache / "slvr" / "remote").absolute() / f"{purpose}-{digest}"
@@ -65,7 +67,7 @@ def mirrored(place: Place, folder: Path, say: Callable[[str], None]) -> Iterator
     record = load_record(record_file)
     sending = Sending(place.until(stop), folder, record, record_file)
     try:
-        with Lock(folder.parent / "lock"), _Heart(holding, stop) as heart, heart.told():
+        with _scratch_locked(folder), _Heart(holding, stop) as heart, heart.told():
             contiguous = holding.before is not None and holding.before == record.session
             if contiguous:
                 record.session = holding.session
@@ -83,6 +85,21 @@ def mirrored(place: Place, folder: Path, say: Callable[[str], None]) -> Iterator
             holding.release(forget=holding.before is None and not sending.sent_anything)
         raise
     holding.release(forget=holding.before is None and not sending.sent_anything)
+
+
+@contextmanager
+def _scratch_locked(folder: Path) -> Iterator[None]:
+    """The scratch is this run's alone.
+
+    Whoever drives the place knows that no other driver lives: a lock that one left there on another host, or under
+    another name of this one, is nobody's, unless the kernel knows its holder.
+    """
+    with Lock(folder.parent / "lock", others_gone=True):
+        inner = folder / ".work" / "lock"
+        if inner.exists():
+            with Lock(inner, others_gone=True):
+                pass  # it is empty then, and the run takes it as its own
+        yield
 
 
 class _Heart:

@@ -21,55 +21,65 @@ def _place(address: str) -> Place:
     return Place(address)
 
 
-def _split(address: str) -> tuple[Place, str]:
+def _there(path: Path) -> tuple[Place, str] | None:
+    """The folder at an address and the name in it that a location is; None for a path on this machine."""
+    address = address_of(path)
+    if address is None:
+        return None
     folder, _, name = address.rpartition("/")
     return _place(folder), name
 
 
 def read_bytes(path: Path) -> bytes:
     """A whole file. Raises FileNotFoundError, and OSError as `Path.read_bytes`."""
-    address = address_of(path)
-    if address is None:
+    there = _there(path)
+    if there is None:
         return local_path(path).read_bytes()
-    place, name = _split(address)
+    place, name = there
     return place.read(name)
 
 
 def digest_of(path: Path) -> str:
     """The sha256 of a file. Raises FileNotFoundError."""
-    return sha256_of(local_path(path)) if address_of(path) is None else hashlib.sha256(read_bytes(path)).hexdigest()
+    there = _there(path)
+    if there is None:
+        return sha256_of(local_path(path))
+    place, name = there
+    return hashlib.sha256(place.read(name)).hexdigest()
+
+
+def size_of(path: Path) -> int | None:
+    """The bytes of a file; None where there is none."""
+    there = _there(path)
+    if there is None:
+        here = local_path(path)
+        return here.stat().st_size if here.is_file() else None
+    place, name = there
+    try:
+        return place.size(name)
+    except FileNotFoundError:
+        return None
 
 
 def is_there(path: Path) -> bool:
     """Whether there is such a file."""
-    address = address_of(path)
-    if address is None:
-        return local_path(path).is_file()
-    place, name = _split(address)
-    return place.exists(name)
-
-
-def open_file(path: Path) -> Any:
-    """What `pyarrow` opens: a local path, or a file at an address, of which each piece is read until that succeeds.
-
-    Raises:
-        RunError: an object at an address is not there (any more).
-    """
-    address = address_of(path)
-    if address is None:
-        return local_path(path)
-    return io.BufferedReader(_Object(*_split(address)), 1 << 16)
+    return size_of(path) is not None
 
 
 def open_parquet(path: Path) -> Any:
     """A `pyarrow.parquet.ParquetFile`; at an address the columns of a row group are fetched together.
 
+    Each piece of an object is read until that succeeds.
+
     Raises:
-        RunError: as `open_file`.
+        RunError: an object at an address is not there (any more).
     """
     import pyarrow.parquet as pq
 
-    return pq.ParquetFile(open_file(path), pre_buffer=address_of(path) is not None)
+    there = _there(path)
+    if there is None:
+        return pq.ParquetFile(local_path(path))
+    return pq.ParquetFile(_Object(*there), pre_buffer=True)
 
 
 @contextmanager

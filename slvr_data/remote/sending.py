@@ -1,7 +1,8 @@
 """From the scratch folder to the address: what is finished, as it is made, and in the end the publication.
 
-The order makes every moment whole. Files that must be there before anything else is (the settings) go first, then new
-units, each with its last object after its files, then segments, then what was removed, then files that have changed.
+The order makes every moment whole. Files that must be there before anything else is (the settings) go first, then
+segments, then new units, each with its last object after its files, then what was removed, then files that have
+changed.
 Files are read before units are looked for: what they say is never newer than the units that lie beside them.
 """
 

@@ -54,10 +54,13 @@ class Segment:
 
 
 class SegmentFolder:
-    """The segments of one set. Only one process writes here at a time (the set's lock)."""
+    """The segments of one set. Only one process writes here at a time (the set's lock); others may look."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, looking: bool = False) -> None:
+        """Open, or make; `looking`: to read alone, so that nothing is made or removed."""
         self.folder = folder
+        if looking:
+            return
         with disk_errors(f"opening {folder}"):
             folder.mkdir(parents=True, exist_ok=True)
             remove_leftovers(folder)

@@ -11,6 +11,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -86,6 +87,18 @@ class RequestStore:
     def put(self, reply: StoredReply) -> None:
         """Keep a reply; `get` sees it at once. Waits only where the disk is thousands of replies behind."""
         self._writer.put(storable(reply))
+
+    def take_over(self, folder: Path) -> None:
+        """Know the replies that the store at `folder` has in segments and this one has not; it may be in use."""
+        looked = SegmentFolder(folder / "segments", looking=True)
+        found: dict[str, StoredReply] = {}
+        for segment in looked.segments() if looked.folder.is_dir() else ():
+            if segment.kind == "replies":
+                with suppress(DamagedSegmentError):  # which its own store puts aside, and says
+                    found |= {reply.key: reply for reply in (StoredReply(*row) for row in looked.read(segment))}
+        for key, reply in found.items():
+            if self.get(key) is None:
+                self.put(reply)
 
     def allow_more(self, base_key: str, attempts: int) -> None:
         """Grant so many attempts in addition to those granted before."""

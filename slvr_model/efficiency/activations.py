@@ -40,7 +40,7 @@ class Step:
     length: int = 1024
     """Positions of a row, padding included."""
     weights: Literal["float32", "bfloat16"] = "float32"
-    """In which weights are held, and with them gradients, adapters and Adam's moments."""
+    """In which weights are held; with adapters those that stand still, what is trained is float32 then."""
     autocast: bool = True
     """Compute in bf16 whatever weights are."""
     rank: int = 0
@@ -61,6 +61,11 @@ class Step:
     def weight(self) -> int:
         """Bytes of a weight."""
         return BYTES[self.weights]
+
+    @property
+    def trained(self) -> int:
+        """Bytes of a weight that is trained, of its gradient and of each of Adam's moments."""
+        return BYTES["float32"] if self.rank else self.weight
 
     @property
     def computing(self) -> int:

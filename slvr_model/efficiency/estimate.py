@@ -156,12 +156,13 @@ def _estimate(config: Qwen2_5_VLConfig, held: Parameters, setup: Setup, name: st
     text = config.get_text_config(decoder=True)
     size: int = text.vocab_size
     shown = activations.pictures(config.vision_config, step, setup.visual, encoder=setup.encoder, merger=setup.merger)
-    each, trained = setup.gpus if setup.shard else 1, step.weight * held.trained(setup)
+    each, moving = setup.gpus if setup.shard else 1, held.trained(setup)
+    trained = step.trained * moving
     return Estimate(
         name,
         setup,
         held,
-        weights=step.weight * held.total // each,
+        weights=(step.weight * (held.total - moving) + trained) // each,
         gradients=trained // each,
         optimiser=2 * trained // each,
         copies=_copies(held, setup, config),
@@ -179,11 +180,12 @@ def _copies(held: Parameters, setup: Setup, config: Qwen2_5_VLConfig) -> int:
     if setup.shard and setup.gpus > 1:
         outside = sum(held.parts[part] for part in ("merger", "embedding", "projection", "latents"))
         return step.computing * (outside + 2 * layer) + (0 if step.rank else step.weight * layer)
-    buckets = step.weight * held.trained(setup) if setup.gpus > 1 else 0
+    buckets = step.trained * held.trained(setup) if setup.gpus > 1 else 0
+    projection = held.matrices - held.parts["layers"]
     if not step.casts:
-        return buckets
+        return buckets + (2 * projection if step.autocast and step.rank and setup.vocabulary else 0)
     kept_by_layers = not (step.rank and step.checkpointing)  # autocast remembers copies of trained weights alone
-    return buckets + 2 * (held.matrices if kept_by_layers else held.matrices - held.parts["layers"] + 2 * layer)
+    return buckets + 2 * (held.matrices if kept_by_layers else projection + 2 * layer)
 
 
 def most_rows(config: Qwen2_5_VLConfig, setup: Setup, gib: float) -> int:

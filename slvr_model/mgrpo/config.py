@@ -17,7 +17,7 @@ from slvr_model.mgrpo.settings.rewards import RewardConfig
 from slvr_model.mgrpo.settings.sampling import GateConfig, SamplingConfig
 from slvr_model.objectives.config import KINDS, LATENT, ObjectiveConfig
 from slvr_model.section import Section
-from slvr_model.sft.config import LoggingConfig, LoraConfig, ModelConfig, SavingConfig
+from slvr_model.sft.config import LoggingConfig, LoraConfig, ModelConfig, SavingConfig, check_dtype
 
 _PULLS = ("together", "apart", "stability")
 """Losses on latents, in the part `latents`."""
@@ -31,7 +31,8 @@ class PolicyConfig(Section):
     reference: str | None = None
     """A frozen checkpoint of the same size for the KL and for stability; unless told, the start as it was."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """In which weights are held; `training.bf16` computes in bfloat16 from weights in float32."""
+    """In which weights are held that stand still; what is trained, and latents, are float32 (`training.bf16` computes
+    in bfloat16 from them)."""
     attention: Literal["sdpa", "eager"] = "sdpa"
     """Which attention of the library runs."""
     min_pixels: int | None = Field(None, ge=1)
@@ -124,7 +125,7 @@ class CheckingConfig(Section):
     """What is seen to before the first step."""
 
     regions: int = Field(4, ge=0)
-    """Groups that are rolled out and looked at; 0: none."""
+    """Groups that are rolled out and looked at; 0: none, and it is the first lot that has to pass the gate."""
     formed: float = Field(0.5, ge=0, le=1)
     """Least share of their replies that must be whole, with an answer that can be cut out."""
 
@@ -245,6 +246,7 @@ class MgrpoConfig(Section):
             )
         if self.model.reference and training.lora:
             raise ValueError("model.reference with training.lora, whose reference is the start without adapters")
+        check_dtype(self.model.dtype, training.lora, training.bf16)
         return self
 
     @model_validator(mode="after")
@@ -266,8 +268,7 @@ class MgrpoConfig(Section):
 
     @model_validator(mode="after")
     def _judges(self) -> MgrpoConfig:
-        asks = "answer" in self.rewards.needed() and self.rewards.answer.kind == "judge"
-        if asks and not (self.judge.base_urls and self.judge.model):
+        if self.rewards.asks_judge and not (self.judge.base_urls and self.judge.model):
             raise ValueError(
                 f'rewards.answer.kind "judge" (preset "{self.preset}") has nobody to ask: set judge.base_urls and '
                 "judge.model, or rewards.answer.kind to exact, graded or contained"

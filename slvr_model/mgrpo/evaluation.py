@@ -24,6 +24,7 @@ from torch import distributed
 
 from slvr_data.errors import RunError, UsageError
 from slvr_model.decoding import decode
+from slvr_model.mgrpo.rewards.answer import exact, letter
 from slvr_model.mgrpo.types import Evaluator, Shown
 from slvr_model.modeling import SlvrModel
 from slvr_model.objectives.base import Objective
@@ -53,7 +54,7 @@ class HeldOut:
     def scores(self, model: SlvrModel, device: torch.device) -> dict[str, float]:
         """Scores by name, over all processes.
 
-        `accuracy`: share of questions answered rightly, letter by letter; `all_right`: share of regions all of whose
+        `accuracy`: share of questions answered rightly (`is_right`); `all_right`: share of regions all of whose
         questions are; `ended`: share of replies that were not cut off; `groups`: regions that were asked about.
         """
         was, asked = model.training, [(n, i) for n, one in enumerate(self.shown) for i in range(len(one.asked))]
@@ -66,7 +67,8 @@ class HeldOut:
             decoded = decode(model, batch, max_new_tokens=self.new_tokens, **self.objective.form.options())
             counts[3] += float(decoded.finished_B.sum())
             for (n, i), ids in zip(some, decoded.replies(), strict=True):
-                right.setdefault(n, []).append(self._text(ids) == self.shown[n].answers[i])
+                one = self.shown[n]
+                right.setdefault(n, []).append(is_right(self._text(ids), one.answers[i], one.lettered[i]))
         model.train(was)
         for flags in right.values():
             counts += torch.tensor([len(flags), sum(flags), all(flags), 0, 1], dtype=torch.float64)
@@ -83,6 +85,11 @@ class HeldOut:
 
     def _text(self, ids: Sequence[int]) -> str:
         return str(self.tokenizer.decode(list(self.objective.answer(ids)), skip_special_tokens=True)).strip()
+
+
+def is_right(given: str, right: str, lettered: bool) -> bool:
+    """Whether an answer is right by the rules of rewards, `letter` or `exact`; so in every run, whatever it rewards."""
+    return bool(letter(given, right) if lettered else exact(given, right))
 
 
 class Commands:

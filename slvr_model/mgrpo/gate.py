@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from slvr_data.errors import RunError
+from slvr_model.mgrpo.pictures import Pictures
 from slvr_model.mgrpo.replies import joined
 from slvr_model.mgrpo.scoring import Fed, scored
 from slvr_model.mgrpo.types import Rollouts
@@ -59,10 +60,17 @@ class Drift:
 
 
 @torch.no_grad()
-def drift(model: SlvrModel, rollouts: Rollouts | Sequence[Rollouts], *, feed: Fed = "given", micro_rows: int) -> Drift:
-    """How far a model is from what it, or its ancestor, said when the rollouts were written; `feed` as in `scored`."""
+def drift(
+    model: SlvrModel,
+    rollouts: Rollouts | Sequence[Rollouts],
+    *,
+    feed: Fed = "given",
+    micro_rows: int,
+    pictures: Pictures | None = None,
+) -> Drift:
+    """How far a model is from what it, or its ancestor, said when the rollouts were written; arguments: `scored`."""
     held = [rollouts] if isinstance(rollouts, Rollouts) else list(rollouts)
-    found = scored(model, held, feed=feed, micro_rows=micro_rows)
+    found = scored(model, held, feed=feed, micro_rows=micro_rows, pictures=pictures)
     whole = joined([one.decoded for one in held], model.layout.pad_token)
     return Drift.of(found.logprobs_BT, whole.logprobs_BT, whole.sampled_BT)
 
@@ -78,8 +86,8 @@ def gate(model: SlvrModel, rollouts: Rollouts | Sequence[Rollouts], config: Gate
     return found
 
 
-def check(found: Drift, config: GateConfig, dtype: torch.dtype, feed: Fed = "given") -> None:
-    """Whether a drift, with some feed, is what rounding explains: see `GateConfig`.
+def check(found: Drift, config: GateConfig, dtype: torch.dtype, how: str = "") -> None:
+    """Whether a drift is what rounding explains: see `GateConfig`. `how` says of what scoring, behind a space.
 
     Raises:
         RunError: it is not, or is no number; the number and its setting are named.
@@ -97,9 +105,8 @@ def check(found: Drift, config: GateConfig, dtype: torch.dtype, feed: Fed = "giv
     for name, value, low, high in limits:
         if not low <= value <= high:
             kind = str(dtype).removeprefix("torch.")
-            own = " with the latents computed again" if feed == "own" else ""
             raise RunError(
-                f"scoring does not repeat the rollouts{own}: {WHAT[name]} is {value:.3g} over {found.tokens} tokens in "
+                f"scoring does not repeat the rollouts{how}: {WHAT[name]} is {value:.3g} over {found.tokens} tokens in "
                 f"{kind}, and gate.{name} allows {getattr(config, name):g}. Nothing was trained: the two would be "
                 f"different policies. Set gate.{name} wider if rounding explains it"
             )

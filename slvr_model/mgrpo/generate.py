@@ -27,6 +27,7 @@ from slvr_model.decoding_loop import Loop
 from slvr_model.memory import memory
 from slvr_model.mgrpo.asking import Asking
 from slvr_model.mgrpo.noise import Noise
+from slvr_model.mgrpo.pictures import Pictures
 from slvr_model.mgrpo.replies import taken
 from slvr_model.mgrpo.sharing import Begun, Behind, beginnings
 from slvr_model.mgrpo.types import Costs, Rollouts, Shown
@@ -56,6 +57,7 @@ class InProcess:
         tokenizer: of the model.
         config: G, temperature, top-p, longest reply, noise.
         seed: of the run.
+        pictures: as they are encoded for everything else; unless told, each call encodes its own.
     """
 
     def __init__(
@@ -65,9 +67,10 @@ class InProcess:
         tokenizer: PreTrainedTokenizerBase,
         config: SamplingConfig,
         seed: int,
+        pictures: Pictures | None = None,
     ) -> None:
         self.model, self.objective, self.tokenizer = model, objective, tokenizer
-        self.config, self.seed = config, seed
+        self.config, self.seed, self.pictures = config, seed, pictures
         form = objective.form
         self.opening = len(model.latent_config.tokens.reply(form.visual_steps, form.semantic))
         """Positions that a reply is made to begin with."""
@@ -114,7 +117,9 @@ class InProcess:
     def _written(self, asking: Sequence[Asking], seeds: Sequence[int]) -> _Run:
         model, config, form = self.model, self.config, self.objective.form
         first = beginnings(asking, model.layout).to(model.text.embed_tokens.weight.device)
-        begun = Begun.of(model, first, model.encode(first))
+        pictures = self.pictures or Pictures(model)
+        before = pictures.encoded
+        begun = Begun.of(model, first, pictures.of(asking))
         regions = [region for region, one in enumerate(asking) for _ in one.endings]
         endings = [ending for one in asking for ending in one.endings]
         behind = Behind.of(first, asking, regions, endings, "left", model.layout.pad_token)
@@ -128,7 +133,7 @@ class InProcess:
         noise = Noise(config.latent_noise, seeds) if config.latent_noise else None
         calls, parting = _Calls(model), 0 if noise else self.opening
         decoded = loop.run(cache, hidden_QD, noise, calls, (parting, config.rollouts))
-        return _Run(decoded, noise, 0 if first.grids_N3 is None else len(first.grids_N3), 2 + calls.number)
+        return _Run(decoded, noise, pictures.encoded - before, 2 + calls.number)
 
     def _told(self, shown: Sequence[Shown], asking: Sequence[Asking], run: _Run) -> list[Rollouts]:
         """The rollouts of each group."""

@@ -78,6 +78,9 @@ class Judge:
         folder: where verdicts are kept, one for each process: a resumed run asks nothing twice and gets the same
             verdicts. None: they are forgotten in the end.
         say: takes what is said to people.
+        others: folders of the other processes, and of those that there were before: verdicts that are kept there and
+            not here are taken over, so that neither does a run ask twice that goes on with another number of processes
+            (but for what was answered in the last 30 s before a kill, which only the process of that folder has).
 
     Raises:
         UsageError: no server or model is configured, or a package is missing.
@@ -85,7 +88,11 @@ class Judge:
     """
 
     def __init__(
-        self, config: JudgeConfig, folder: Path | None = None, say: Callable[[str], None] | None = None
+        self,
+        config: JudgeConfig,
+        folder: Path | None = None,
+        say: Callable[[str], None] | None = None,
+        others: Sequence[Path] = (),
     ) -> None:
         if not config.base_urls or not config.model:
             raise UsageError(
@@ -104,7 +111,7 @@ class Judge:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="judge", daemon=True)
         try:
-            self._ledger, self._store = self._opened(folder)
+            self._ledger, self._store = self._opened(folder, others)
             self._thread.start()
             self._wait_for(self._start())
         except BaseException:
@@ -239,11 +246,14 @@ class Judge:
 
     # Outside of it
 
-    def _opened(self, folder: Path | None) -> tuple[Ledger, RequestStore]:
+    def _opened(self, folder: Path | None, others: Sequence[Path]) -> tuple[Ledger, RequestStore]:
         if folder is None:
             folder = Path(self._kept.enter_context(TemporaryDirectory()))
         ledger = self._kept.enter_context(Ledger(folder / "ledger.json"))
-        return ledger, self._kept.enter_context(RequestStore(folder, self._served.scratch, self._say))
+        store = self._kept.enter_context(RequestStore(folder, self._served.scratch, self._say))
+        for other in others:
+            store.take_over(other)
+        return ledger, store
 
     def _wait_for(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()

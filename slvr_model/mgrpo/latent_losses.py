@@ -12,8 +12,9 @@ With d = semantic * d(z, z') + visual * mean over slots of d(h_t, h'_t), over se
 
 Pulling together alone is best served by latents that are all the same. Two guards see that, on the same queries and
 against the reference: where regions come nearer to each other, the ratio of within to between distances may not rise
-above `most_ratio` times the reference's; and the effective rank exp(H(singular values)) (Roy and Vetterli 2007) may not
-fall below `least_rank` times. Where one fails, `together` is left out of the step.
+above `most_ratio` times the reference's; and the effective rank exp(H(singular values)) (Roy and Vetterli 2007) of
+neither kind may fall below `least_rank` times (of both as one, the longer vectors alone would decide). Where one fails,
+`together` is left out of the step.
 
 N queries, K visual slots, D width, E dimension of the semantic vector
 """
@@ -31,6 +32,8 @@ from slvr_model.mgrpo.settings.latents import LatentLossConfig
 from slvr_model.objectives.base import Terms
 
 TINY = 1e-9
+RANK = "rank/"
+"""Before the kind of latents, in the names of what is logged."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +102,7 @@ def _check(latents: RegionLatents, config: LatentLossConfig, reference: RegionLa
             "there are no latents for latents.together, apart and stability: the objective has none of the kind that "
             "weighs; set these weights to 0"
         )
-    if not all(bool(part.detach().isfinite().all()) for part, _ in parts):
+    if not all(bool(part.detach().isfinite().all()) for part in parts.values()):
         raise RunError("a latent is not finite: training has diverged; lower training.learning_rate")
     if config.needs_reference and reference is None:
         raise UsageError(
@@ -108,10 +111,10 @@ def _check(latents: RegionLatents, config: LatentLossConfig, reference: RegionLa
         )
 
 
-def _parts(latents: RegionLatents, config: LatentLossConfig) -> list[tuple[Tensor, float]]:
-    """Latents that weigh, and what they weigh."""
-    both = ((latents.semantic_NE, config.semantic), (latents.visual_NKD, config.visual))
-    return [(part, weight) for part, weight in both if part is not None and weight]
+def _parts(latents: RegionLatents, config: LatentLossConfig) -> dict[str, Tensor]:
+    """Latents that weigh, by kind."""
+    both = ("semantic", latents.semantic_NE, config.semantic), ("visual", latents.visual_NKD, config.visual)
+    return {kind: part for kind, part, weight in both if part is not None and weight}
 
 
 def _combined(one: RegionLatents, other: RegionLatents, config: LatentLossConfig, every: bool) -> Tensor:
@@ -150,9 +153,8 @@ def _mean(values: Tensor) -> Tensor:
 
 
 def _geometry(latents: RegionLatents, config: LatentLossConfig, within: Tensor, between: Tensor) -> dict[str, Tensor]:
-    """Mean distances, their ratio and the effective rank; what a batch does not determine is left out."""
-    rows_NW = torch.cat([part.detach().flatten(1).float() for part, _ in _parts(latents, config)], 1)
-    told = {"rank": effective_rank(rows_NW)}
+    """Mean distances, their ratio and the effective rank of each kind; what a batch does not determine is left out."""
+    told = {f"{RANK}{kind}": effective_rank(part.flatten(1)) for kind, part in _parts(latents, config).items()}
     if len(within):
         told["within"] = within.detach().mean()
     if len(between):
@@ -172,7 +174,8 @@ def _geometry_of(latents: RegionLatents, config: LatentLossConfig) -> dict[str, 
 
 def _sound(now: dict[str, Tensor], reference: dict[str, Tensor], config: LatentLossConfig) -> bool:
     """Whether latents have not collapsed, as far as the batch tells."""
-    if float(now["rank"]) < config.least_rank * float(reference["rank"]):
+    ranks = [name for name in now if name.startswith(RANK)]
+    if any(float(now[name]) < config.least_rank * float(reference[name]) for name in ranks):
         return False
     if "ratio" not in now or float(now["between"]) >= float(reference["between"]):
         return True

@@ -40,7 +40,7 @@ class Part:
     queries: tuple[int, ...]
     """Which query of its region each row replies to."""
     batch: Batch
-    """The beginnings [regions, positions], with the pictures to encode."""
+    """The beginnings [regions, positions], without their pictures: each may have many parts (`pictures.py`)."""
     noise: float
     width: int
     """T of all rollouts."""
@@ -75,7 +75,7 @@ class Part:
         rows = [replace(one.beginning, blocks=tuple(held)) for one, held in zip(self.asking, blocks, strict=True)]
         # what limits a model is positions, which were checked when the replies were written
         batch = collate(rows, replace(layout, limit=max(layout.limit, *ends)))
-        return batch.to(self.decoded.ids_BT.device), first
+        return _without_pictures(batch).to(self.decoded.ids_BT.device), first
 
     def places(self, first: Sequence[int], rows: Sequence[int] | None = None) -> tuple[Tensor, Tensor]:
         """Row and column [B, T] of the state before each position, from the column before each reply."""
@@ -111,7 +111,11 @@ def parts_of(rollouts: Rollouts | Sequence[Rollouts], layout: Layout, micro_rows
             some,
             tuple(numbers.index(region) for region, _ in held),
             tuple(query for _, query in held),
-            beginnings(some, layout).to(whole.ids_BT.device),
+            _without_pictures(beginnings(some, layout)).to(whole.ids_BT.device),
             groups[0].noise,
             whole.ids_BT.shape[1],
         )
+
+
+def _without_pictures(batch: Batch) -> Batch:
+    return replace(batch, pixels_PX=None, grids_N3=None)

@@ -21,13 +21,15 @@ from slvr_model.mgrpo.composer import Rewards, composed
 from slvr_model.mgrpo.config import MgrpoConfig
 from slvr_model.mgrpo.generate import InProcess
 from slvr_model.mgrpo.judging import Answered, Handle, Judge
+from slvr_model.mgrpo.pictures import Pictures
 from slvr_model.mgrpo.query_latents import QueryLatents, query_latents
 from slvr_model.mgrpo.reference import Reference
 from slvr_model.mgrpo.replies import openings, slots
-from slvr_model.mgrpo.rewards.facts import Facts, facts_of
+from slvr_model.mgrpo.rewards.facts import Facts, costs_of, facts_of
 from slvr_model.mgrpo.settings.rewards import RewardConfig
 from slvr_model.mgrpo.types import Generator, Rollouts, Shown
 from slvr_model.objectives.base import Form
+from slvr_model.prompts import question_text
 from slvr_model.tokens import LatentTokens
 
 Rewarder = Callable[[Facts, RewardConfig], Rewards]
@@ -68,6 +70,7 @@ class Player:
         reference: of the run; None where nothing needs it.
         judge: where a reward asks one.
         rewarder: facts of a group -> what it earns.
+        pictures: the generator's, where it encodes in this process.
     """
 
     def __init__(
@@ -79,9 +82,10 @@ class Player:
         reference: Reference | None,
         judge: Judge | None = None,
         rewarder: Rewarder = composed,
+        pictures: Pictures | None = None,
     ) -> None:
         self.config, self.generator, self.form, self.tokens = config, generator, form, tokens
-        self.reference, self.judge, self.rewarder = reference, judge, rewarder
+        self.reference, self.judge, self.rewarder, self.pictures = reference, judge, rewarder, pictures
 
     def play(self, shown: Sequence[Shown], number: int) -> tuple[list[Played], QueryLatents | None]:
         """The groups of a lot; and the reference's latents, where something needs them.
@@ -93,6 +97,9 @@ class Player:
         Raises:
             RunError: a reward is no number, or cannot be told; the region is named.
         """
+        for held in (self.pictures, None if self.reference is None else self.reference.pictures):
+            if held is not None:
+                held.clear()
         first = self._first_latents(shown)
         rollouts, waiting = list[Rollouts](), list[tuple[list[int], Handle] | None]()
         for some in [[one] for one in shown] if self.judge else [list(shown)]:
@@ -110,7 +117,7 @@ class Player:
             return None
         assert self.reference is not None, "a reference is kept where something needs it"
         with self.reference.weights() as model, torch.no_grad():
-            return query_latents(model, shown, self.form)
+            return query_latents(model, shown, self.form, self.reference.pictures)
 
     def _written(self, shown: Sequence[Shown], number: int) -> list[Rollouts]:
         if isinstance(self.generator, InProcess):
@@ -129,7 +136,7 @@ class Player:
         ]
         asked = [
             Answered(
-                shown.group.samples[row // number].question,
+                _put(shown, row // number),
                 shown.answers[row // number],
                 rollouts.answers[row] if rollouts.formed[row] else "",
                 shown.group.samples[row // number].query_id,
@@ -147,12 +154,18 @@ class Player:
             for row, verdict in zip(waiting[0], waiting[1].results(), strict=True):
                 judged[row] = SAID.get(verdict)
         try:
-            facts = facts_of(opened(rollouts, self.tokens), judged=judged, reference=first)
+            facts = facts_of(opened(rollouts, self.tokens), costs_kG=costs_of(rollouts), judged=judged, reference=first)
             rewards = self.rewarder(facts, self.config.rewards)
             gained = advantages(rewards.total_kG, self.config.advantages, valid_kG=rewards.valid_kG)
         except RunError as error:
             raise RunError(f"lot {number}, region {rollouts.shown.group.region_id}: {error}") from None
         return Played(rollouts, rewards, gained)
+
+
+def _put(shown: Shown, query: int) -> str:
+    """A question as a judge is to read it: with its choices, where the right answer is a letter of theirs."""
+    sample = shown.group.samples[query]
+    return question_text(sample.question, sample.choices if shown.lettered[query] else ())
 
 
 def opened(rollouts: Rollouts, tokens: LatentTokens) -> Rollouts:

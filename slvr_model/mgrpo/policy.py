@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from slvr_model.mgrpo.parts import Part, parts_of
+from slvr_model.mgrpo.pictures import Pictures
 from slvr_model.mgrpo.replies import joined, slots, taken
 from slvr_model.mgrpo.scoring import Fed, Scored, score_part
 from slvr_model.mgrpo.types import Rollouts
@@ -46,7 +47,7 @@ class Actions:
 
 
 def actions(
-    model: SlvrModel, part: Part, feed: Fed, density: Density = "off", visual_MD: Tensor | None = None
+    model: SlvrModel, part: Part, feed: Fed, density: Density = "off", pictures: Pictures | None = None
 ) -> Actions:
     """Log-probabilities of the sampled tokens of a part; with `density`, of its drawn latents too.
 
@@ -55,9 +56,9 @@ def actions(
         part: some rows.
         feed: as in `scoring.scored`.
         density: of a latent: the sum of its dimensions' log-densities, or their mean.
-        visual_MD: the pictures' visual tokens, where they are known.
+        pictures: as in `scoring.score_part`.
     """
-    scored = score_part(model, part, feed=feed, visual_MD=visual_MD)
+    scored = score_part(model, part, feed=feed, pictures=pictures)
     if density == "off" or scored.latent_logprobs_BT is None:
         return Actions(scored.logprobs_BT, scored.sampled_BT, scored.entropy_BT)
     return _with_latents(model, part, scored, density)
@@ -88,23 +89,20 @@ class Task:
     """[B], or [B, T] where they are routed."""
     kept_B: Tensor
     """Rows with a part in the loss."""
-    visual_MD: Tensor | None
-    """Visual tokens of its pictures: the vision tower stands still."""
     reference_BT: Tensor | None = None
     old_BT: Tensor | None = None
     """Of the policy that the lot was begun with; None in its first step, where it is the policy itself."""
 
 
 def tasks_of(model: SlvrModel, held: Sequence[tuple[Rollouts, Tensor, Tensor]], micro_rows: int) -> list[Task]:
-    """The parts of (rollouts, advantages of their rows [B] or [B, T], rows that are kept [B]), pictures encoded."""
+    """The parts of (rollouts, advantages of their rows [B] or [B, T], rows that are kept [B])."""
     if not held:
         return []
     parts = list(parts_of([rollouts for rollouts, _, _ in held], model.layout, micro_rows))
     device, width = parts[0].decoded.ids_BT.device, parts[0].width
     wide = [one if one.dim() == 1 else pad(one, (0, width - one.shape[1])) for _, one, _ in held]
     advantages, kept_B = torch.cat(wide).to(device), torch.cat([one for _, _, one in held]).to(device)
-    with torch.no_grad():
-        return [Task(one, advantages[one.rows], kept_B[one.rows], model.encode(one.batch)) for one in parts]
+    return [Task(one, advantages[one.rows], kept_B[one.rows]) for one in parts]
 
 
 def selected(rollouts: Rollouts, queries: Sequence[int], number: int, model: SlvrModel) -> Rollouts:

@@ -17,7 +17,7 @@ from slvr_model.mgrpo.gate import Drift, check, drift
 from slvr_model.mgrpo.groups import GroupFeed
 from slvr_model.mgrpo.losses import k3
 from slvr_model.mgrpo.play import Played, Player, together
-from slvr_model.mgrpo.scoring import Fed, scored
+from slvr_model.mgrpo.scoring import scored
 from slvr_model.mgrpo.types import Rollouts, Shown
 from slvr_model.mgrpo.update import Update
 
@@ -30,6 +30,9 @@ def preflight(config: MgrpoConfig, player: Player, feed: GroupFeed, update: Upda
         player: rolls out and rewards.
         feed: where groups come from.
         update: gathers what all processes have.
+
+    Returns:
+        None without `preflight.regions`; the first lot has to pass the gate then (`trainer.py`).
 
     Raises:
         RunError: too few replies are well formed, or scoring does not repeat the rollouts.
@@ -49,47 +52,64 @@ def preflight(config: MgrpoConfig, player: Player, feed: GroupFeed, update: Upda
             f"example {_example(played)}): set objective to what the start was taught, raise sampling.max_new_tokens "
             "or lower sampling.temperature. Nothing was trained"
         )
-    dtype = torch.bfloat16 if config.training.bf16 else update.model.lm_head.weight.dtype
-    feeds: tuple[Fed, ...] = ("given", "own") if update.fed == "own" else ("given",)  # the reference's, the policy's
-    looks = []
-    for fed in feeds:
-        mine = drift(update.model, _rollouts(played), feed=fed, micro_rows=config.training.micro_rows)
-        looks.append(_gathered(update, mine))
-        check(looks[-1], config.gate, dtype, fed)
-    found = looks[0]
-    again = f"; with latents computed again to {looks[1].largest:.1e}" if looks[1:] else ""
-    mixed = numbers["advantage/mixed"]
+    repeats, mixed = gated(config, played, update), numbers["advantage/mixed"]
     return (
         f"preflight: {formed:.0%} of replies well formed, {numbers['reward/right']:.0%} right, {mixed:.0%} of "
-        f"questions have replies that differ in reward; scoring repeats the rollouts to {found.largest:.1e} (mean "
-        f"{found.mean:.1e}, ratios {found.lowest:.4f} to {found.highest:.4f}){again}"
+        f"questions have replies that differ in reward; {repeats}"
         + ("; nothing differs, so there is nothing to learn here: raise sampling.temperature?" if mixed == 0 else "")
     )
 
 
+def gated(config: MgrpoConfig, played: Sequence[Played], update: Update) -> str:
+    """The gate, before any update: scoring as the reference is scored and, where that is another way, as the policy is
+    while it learns; half a sentence about it.
+
+    Raises:
+        RunError: scoring does not repeat the rollouts.
+    """
+    dtype = torch.bfloat16 if config.training.bf16 else update.model.lm_head.weight.dtype
+    rollouts, rows = _rollouts(played), config.training.micro_rows
+    with update.autocast():
+        found = _gathered(update, drift(update.model, rollouts, micro_rows=rows, pictures=update.pictures))
+    check(found, config.gate, dtype)
+    said = (
+        f"scoring repeats the rollouts to {found.largest:.1e} (mean {found.mean:.1e}, ratios {found.lowest:.4f} to "
+        f"{found.highest:.4f})"
+    )
+    how = " with the latents computed again" if update.fed == "own" else ""
+    how += " under activation checkpointing" if config.training.checkpointing else ""
+    if not how:
+        return said
+    again = _policy_drift(update, rollouts, rows)
+    check(again, config.gate, dtype, how)
+    return f"{said},{how} to {again.largest:.1e}"
+
+
 @torch.no_grad()
 def monitored(config: MgrpoConfig, player: Player, played: Sequence[Played], update: Update) -> dict[str, float]:
-    """`drift/...`: of scoring from the rollouts; `kl/free`: k3 from the reference where it feeds its own latents."""
+    """`drift/...`: of scoring, as the policy is scored while it learns, from the rollouts; `kl/free`: k3 from the
+    reference where it feeds its own latents.
+    """
     rollouts, rows = _rollouts(played), config.training.micro_rows
-    found = {
-        f"drift/{name}": value for name, value in _gathered(update, _drift(update, rollouts, rows)).numbers().items()
-    }
+    found = {f"drift/{name}": value for name, value in _policy_drift(update, rollouts, rows).numbers().items()}
     noisy = config.sampling.latent_noise > 0
     latent = any(bool(one.decoded.latent_BT.any()) for one in rollouts)
     if player.reference is None or noisy or not latent:
         return found
     with update.autocast():
-        now = scored(update.model, rollouts, micro_rows=rows)
+        now = scored(update.model, rollouts, micro_rows=rows, pictures=update.pictures)
         with player.reference.weights() as model:
-            then = scored(model, rollouts, feed="own", micro_rows=rows)
+            then = scored(model, rollouts, feed="own", micro_rows=rows, pictures=player.reference.pictures)
     apart = k3(now.logprobs_BT, then.logprobs_BT)[now.sampled_BT]
     sums = [sum(pair) for pair in zip(*update.all([(float(apart.sum()), float(len(apart)))]), strict=True)]
     return found | {"kl/free": sums[0] / max(sums[1], 1.0)}
 
 
-def _drift(update: Update, rollouts: Sequence[Rollouts], rows: int) -> Drift:
-    with update.autocast():
-        return drift(update.model, rollouts, micro_rows=rows)
+def _policy_drift(update: Update, rollouts: Sequence[Rollouts], rows: int) -> Drift:
+    """Of scoring as the policy is scored while it learns, over all processes."""
+    with update.autocast(), update.learning():
+        mine = drift(update.model, rollouts, feed=update.fed, micro_rows=rows, pictures=update.pictures)
+    return _gathered(update, mine)
 
 
 def _rollouts(played: Sequence[Played]) -> list[Rollouts]:

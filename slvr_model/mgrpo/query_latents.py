@@ -19,6 +19,7 @@ from slvr_model.batches import collate
 from slvr_model.latents import Latents
 from slvr_model.memory import memory
 from slvr_model.mgrpo.asking import Asking
+from slvr_model.mgrpo.pictures import Pictures
 from slvr_model.mgrpo.types import Shown
 from slvr_model.modeling import SlvrModel
 from slvr_model.objectives.base import Form
@@ -36,8 +37,16 @@ class QueryLatents:
 
 
 @memory("computing latents", "the regions of a step, or the size of pictures")
-def query_latents(model: SlvrModel, shown: Shown | Sequence[Shown], form: Form) -> QueryLatents:
+def query_latents(
+    model: SlvrModel, shown: Shown | Sequence[Shown], form: Form, pictures: Pictures | None = None
+) -> QueryLatents:
     """Latents of all queries, each after those before it, with gradient where it is enabled.
+
+    Args:
+        model: any weights.
+        shown: the regions' questions.
+        form: of the objective's replies.
+        pictures: encoded by the same tower; unless told, they are encoded for this call.
 
     Raises:
         UsageError: replies of this form have no latents, or a group's queries are not about one picture.
@@ -47,7 +56,7 @@ def query_latents(model: SlvrModel, shown: Shown | Sequence[Shown], form: Form) 
     if not opening or not groups:
         raise UsageError("latents of replies that have none: the objective has no slots, or no query is given")
     asking = [Asking.of(one.asked, model.layout) for one in groups]
-    latents = opened(model, asking, opening)
+    latents = opened(model, asking, opening, None if pictures is None else pictures.of(asking))
     region_Q = torch.tensor([n for n, one in enumerate(asking) for _ in one.endings])
     visual_TD = latents.visual_TD
     visual_QKD = None if visual_TD is None else visual_TD.view(len(region_Q), -1, visual_TD.shape[1])

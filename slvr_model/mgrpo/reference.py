@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from slvr_data.errors import UsageError
+from slvr_model.mgrpo.pictures import Pictures
 from slvr_model.modeling import SlvrModel
 
 MARK = ".lora_"
@@ -24,6 +25,9 @@ MARK = ".lora_"
 class Reference(Protocol):
     """Where the first weights are kept."""
 
+    pictures: Pictures
+    """As its tower encodes them."""
+
     def weights(self) -> AbstractContextManager[SlvrModel]:
         """A model with the first weights, for as long as the block lasts; ask it without gradient."""
 
@@ -31,8 +35,8 @@ class Reference(Protocol):
 class Copied:
     """A frozen copy of a model: that of the policy itself, or another checkpoint of the same shape."""
 
-    def __init__(self, model: SlvrModel) -> None:
-        self.model = model
+    def __init__(self, model: SlvrModel, pictures: Pictures | None = None) -> None:
+        self.model, self.pictures = model, pictures or Pictures(model)
         self.model.requires_grad_(False).train(False)
 
     @contextmanager
@@ -44,8 +48,8 @@ class Copied:
 class AdaptersOff:
     """The policy itself, taken back to its first weights for a moment."""
 
-    def __init__(self, model: SlvrModel) -> None:
-        self.model = model
+    def __init__(self, model: SlvrModel, pictures: Pictures | None = None) -> None:
+        self.model, self.pictures = model, pictures or Pictures(model)
         self.first: dict[str, Tensor] = {
             name: value.detach().clone()
             for name, value in model.named_parameters()
@@ -74,7 +78,14 @@ class AdaptersOff:
                 part.enable_adapters(True)
 
 
-def reference_of(model: SlvrModel, *, lora: bool, other: SlvrModel | None = None, name: str = "") -> Reference:
+def reference_of(
+    model: SlvrModel,
+    *,
+    lora: bool,
+    other: SlvrModel | None = None,
+    name: str = "",
+    pictures: Pictures | None = None,
+) -> Reference:
     """The reference of a policy that has not been trained yet.
 
     Args:
@@ -82,6 +93,7 @@ def reference_of(model: SlvrModel, *, lora: bool, other: SlvrModel | None = None
         lora: it has some.
         other: another checkpoint that is to be the reference.
         name: of `other`, for messages.
+        pictures: the policy's; they serve a reference with the same tower, as long as that stands still.
 
     Raises:
         UsageError: `other` is of another size.
@@ -89,7 +101,8 @@ def reference_of(model: SlvrModel, *, lora: bool, other: SlvrModel | None = None
     if other is not None:
         check_same_size(model, other, name)
         return Copied(other)
-    return AdaptersOff(model) if lora else Copied(copy.deepcopy(model))
+    seen = pictures if pictures is not None and pictures.still else None
+    return AdaptersOff(model, seen) if lora else Copied(copy.deepcopy(model), seen)
 
 
 def check_same_size(model: SlvrModel, other: SlvrModel, name: str) -> None:

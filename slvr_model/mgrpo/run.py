@@ -12,6 +12,11 @@ from typing import Any
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs  # type: ignore[import-untyped]
 from accelerate.state import AcceleratorState  # type: ignore[import-untyped]
+from accelerate.tracking import (  # type: ignore[import-untyped]
+    GeneralTracker,
+    TensorBoardTracker,
+    TrackioTracker,
+)
 from accelerate.utils import gather_object  # type: ignore[import-untyped]
 from transformers.utils import logging as reports
 
@@ -27,6 +32,7 @@ from slvr_model.mgrpo.evaluation import HeldOut, evaluator_of
 from slvr_model.mgrpo.feeding import check_init, check_layout, data_facts, open_feeds
 from slvr_model.mgrpo.generate import InProcess
 from slvr_model.mgrpo.judging import Judge
+from slvr_model.mgrpo.pictures import Pictures
 from slvr_model.mgrpo.play import Player, Rewarder
 from slvr_model.mgrpo.policy import Policy
 from slvr_model.mgrpo.processes import Processes
@@ -40,7 +46,7 @@ from slvr_model.sample_rows import SampleRows
 from slvr_model.sft import records
 from slvr_model.sft.arguments import world
 from slvr_model.sft.config import ModelConfig
-from slvr_model.sft.start import add_lora, checkpoint_layers, folder_of, freeze, open_start, sizes
+from slvr_model.sft.start import checkpoint_layers, folder_of, open_start, prepare, sizes
 
 WAITING = timedelta(hours=2)
 """How long processes wait for each other: for as long as one evaluates, or waits for a judge."""
@@ -98,7 +104,7 @@ class _Run:
         rewarder: Rewarder,
     ) -> None:
         self.config, self.out, self.start = config, out, start
-        self.accelerator = _accelerator(config, out)
+        self.accelerator = _accelerator(config)
         self.first, self.rank = self.accelerator.is_main_process, self.accelerator.process_index
         self.facts = facts | {"processes": self.accelerator.num_processes}
         self.evaluator = evaluator or evaluator_of(config.evaluation.evaluator, out / "evaluations")
@@ -111,10 +117,11 @@ class _Run:
         if resume and (final / f"{STAGE}.json").exists():
             self._say(f"finished already: {final}")
             return final
-        self.accelerator.wait_for_everyone()
+        records.agree(before)
         if self.first:
             checkpointing.begin(self.out)
         self.accelerator.wait_for_everyone()
+        self._report()
         judge = self._judge()
         try:
             trainer = self._trainer(before, judge)
@@ -149,7 +156,8 @@ class _Run:
         model, processor = open_start(config.model.opened(self.start), None, config.training.seed)
         check_layout(config.objective, model, self.start)
         objective = open_objective(config.objective, model, processor.tokenizer)
-        reference = self._prepared(model)
+        pictures = Pictures(model)
+        reference = self._prepared(model, pictures)
         policy = Policy(model).to(device)
         trained, every = sizes(policy)
         moments, state = None, None
@@ -172,12 +180,13 @@ class _Run:
             f"{feeds.summary(unasked)}; {held} held out; {trained:,} of {every:,} parameters are trained; "
             f"{config.training.steps:,} steps{begun}"
         )
-        generator = InProcess(model, objective, processor.tokenizer, config.sampling, config.training.seed)
+        generator = InProcess(model, objective, processor.tokenizer, config.sampling, config.training.seed, pictures)
+        tokens = model.latent_config.tokens
         parts = Parts(
             config,
             processes,
             optimizer,
-            Player(config, generator, objective.form, model.latent_config.tokens, reference, judge, self.rewarder),
+            Player(config, generator, objective.form, tokens, reference, judge, self.rewarder, pictures),
             feeds.learning,
             self._held(feeds.held, objective, processor.tokenizer),
             self.evaluator,
@@ -189,14 +198,11 @@ class _Run:
         )
         return Trainer(parts, state)
 
-    def _prepared(self, model: SlvrModel) -> Reference | None:
+    def _prepared(self, model: SlvrModel, pictures: Pictures) -> Reference | None:
         """The model made ready to be trained, and the reference that it is held against."""
         config, device = self.config, self.accelerator.device
         reference = None
-        freeze(model, ModelConfig())
-        if config.training.lora:
-            torch.manual_seed(config.training.seed)  # of adapters
-            add_lora(model, config.training.lora)
+        prepare(model, ModelConfig(), config.training.lora, config.training.seed)
         model.to(device)
         if config.needs_reference:
             name = config.model.reference
@@ -204,7 +210,8 @@ class _Run:
             if name is not None:
                 other, _ = open_start(config.model.opened(name), None, config.training.seed)
                 other.to(device)
-            reference = reference_of(model, lora=config.training.lora is not None, other=other, name=name or "")
+            lora = config.training.lora is not None
+            reference = reference_of(model, lora=lora, other=other, name=name or "", pictures=pictures)
         if config.training.checkpointing:
             checkpoint_layers(model)
         return reference
@@ -221,11 +228,22 @@ class _Run:
         ranks = self.accelerator.num_processes
         return Cases(self.out / FOLDER, tokenizer, steps=config.steps, rank=self.rank, ranks=ranks)
 
+    def _report(self) -> None:
+        """Begin to report; not before the folder is known to be this run's."""
+        config, trackers = self.config.logging, list[GeneralTracker]()
+        if "tensorboard" in config.report:
+            trackers.append(TensorBoardTracker("tensorboard", self.out))  # where stage 1 has its events too
+        if "trackio" in config.report:
+            trackers.append(TrackioTracker(config.project, name=config.name or self.out.name))
+        self.accelerator.log_with = trackers
+        self.accelerator.init_trackers(config.project)
+
     def _judge(self) -> Judge | None:
-        config = self.config
-        if "answer" not in config.rewards.needed() or config.rewards.answer.kind != "judge":
+        if not self.config.rewards.asks_judge:
             return None
-        return Judge(config.judge, self.out / f"judge-{self.rank}", self._say)
+        kept = self.out / f"judge-{self.rank}"
+        others = [folder for folder in sorted(self.out.glob("judge-*")) if folder != kept]
+        return Judge(self.config.judge, kept, self._say, others)
 
     def _say(self, text: str) -> None:
         if self.first:
@@ -246,20 +264,15 @@ def _check(config: MgrpoConfig) -> None:
         raise UsageError(f"sharding.kind {config.sharding.kind} needs several processes: torchrun --nproc-per-node N")
 
 
-def _accelerator(config: MgrpoConfig, out: Path) -> Accelerator:
+def _accelerator(config: MgrpoConfig) -> Accelerator:
     """Processes, device and number format of this launch."""
     cpu = config.training.device == "cpu" or not torch.cuda.is_available()
     AcceleratorState._reset_state()  # of an earlier run of this process, which may have had other settings
-    made = Accelerator(
+    return Accelerator(
         cpu=cpu,
         mixed_precision="bf16" if config.training.bf16 else "no",
-        log_with=list(config.logging.report) or None,
-        project_dir=out,
         kwargs_handlers=[
             DistributedDataParallelKwargs(find_unused_parameters=True),
             InitProcessGroupKwargs(timeout=WAITING),
         ],
     )
-    if config.logging.report:
-        made.init_trackers(config.logging.project)
-    return made

@@ -34,6 +34,7 @@ from slvr_model.latents import Latents
 from slvr_model.memory import memory
 from slvr_model.mgrpo.noise import log_density
 from slvr_model.mgrpo.parts import Part, parts_of
+from slvr_model.mgrpo.pictures import Pictures
 from slvr_model.mgrpo.query_latents import opened
 from slvr_model.mgrpo.replies import slots
 from slvr_model.mgrpo.sharing import Begun, Behind
@@ -75,13 +76,15 @@ def scored(
     feed: Fed = "given",
     micro_rows: int,
     hidden: bool = False,
+    pictures: Pictures | None = None,
 ) -> Scored:
     """All rows as one; with gradient, all of them are held until the backward pass: see `scored_parts`.
 
     Raises:
         UsageError: see `parts_of`, `score_part`.
     """
-    found = [one for _, one in scored_parts(model, rollouts, feed=feed, micro_rows=micro_rows, hidden=hidden)]
+    parts = scored_parts(model, rollouts, feed=feed, micro_rows=micro_rows, hidden=hidden, pictures=pictures)
+    found = [one for _, one in parts]
     visual = [one.latents.visual_TD for one in found if one.latents.visual_TD is not None]
     semantic = [one.latents.semantic_SE for one in found if one.latents.semantic_SE is not None]
     densities = [one.latent_logprobs_BT for one in found if one.latent_logprobs_BT is not None]
@@ -104,25 +107,26 @@ def scored_parts(
     feed: Fed = "given",
     micro_rows: int,
     hidden: bool = False,
+    pictures: Pictures | None = None,
 ) -> Iterator[tuple[slice, Scored]]:
     """Part by part: which rows, and their scores [rows, T]. Pictures are encoded once where no gradient goes there."""
-    known = _Known(model)
+    known = _Known(model, pictures)
     for part in parts_of(rollouts, model.layout, micro_rows):
         yield part.rows, _score(model, part, feed, hidden, known)
 
 
 def score_part(
-    model: SlvrModel, part: Part, *, feed: Fed = "given", hidden: bool = False, visual_MD: Tensor | None = None
+    model: SlvrModel, part: Part, *, feed: Fed = "given", hidden: bool = False, pictures: Pictures | None = None
 ) -> Scored:
     """The scores of a part; see `scored`.
 
     Args:
-        visual_MD: what `model.encode(part.batch)` returned, where it is known.
+        pictures: encoded by the same tower; unless told, they are encoded for this call.
 
     Raises:
         UsageError: feed "own" for rollouts with noise, or under activation checkpointing.
     """
-    return _score(model, part, feed, hidden, _Known(model, visual_MD))
+    return _score(model, part, feed, hidden, _Known(model, pictures))
 
 
 @memory("scoring rollouts", "training.micro_rows, or the size of pictures")
@@ -234,8 +238,9 @@ def _packed(model: SlvrModel, part: Part, own: bool, known: _Known) -> _Ran:
 class _Known:
     """What need not be computed again: visual tokens, and, without gradient, beginnings of the part before."""
 
-    def __init__(self, model: SlvrModel, visual_MD: Tensor | None = None) -> None:
-        self.model, self._visual_MD, self._given = model, visual_MD, visual_MD is not None
+    def __init__(self, model: SlvrModel, pictures: Pictures | None) -> None:
+        self.model, self.pictures = model, pictures or Pictures(model)
+        self._visual_MD: Tensor | None = None
         self._of: tuple[int, ...] = ()
         self._graph: Part | None = None
         self._begun: Begun | None = None
@@ -258,11 +263,10 @@ class _Known:
     def _look(self, part: Part) -> None:
         """Encode the pictures unless they are known, with a graph of this part alone if they are trained."""
         regions = tuple(map(id, part.asking))
-        if self._given or (self._graph in (None, part) and self._of == regions):
+        if self._graph in (None, part) and self._of == regions:
             return
-        trained = any(weight.requires_grad for weight in self.model.model.visual.parameters())
-        self._graph = part if trained and torch.is_grad_enabled() else None
-        self._of, self._visual_MD, self._begun = regions, self.model.encode(part.batch), None
+        self._graph = part if not self.pictures.still and torch.is_grad_enabled() else None
+        self._of, self._visual_MD, self._begun = regions, self.pictures.of(part.asking), None
 
 
 def _held(latents_NX: Tensor | None, written: bool) -> Tensor | None:

@@ -26,7 +26,7 @@ from slvr_model.mgrpo.course import Course
 from slvr_model.mgrpo.evaluation import HeldOut
 from slvr_model.mgrpo.groups import GroupFeed
 from slvr_model.mgrpo.play import Played, Player, together
-from slvr_model.mgrpo.preflight import monitored, preflight
+from slvr_model.mgrpo.preflight import gated, monitored, preflight
 from slvr_model.mgrpo.processes import Processes
 from slvr_model.mgrpo.types import Evaluator
 from slvr_model.mgrpo.update import Update
@@ -63,7 +63,9 @@ class Trainer:
     def __init__(self, parts: Parts, state: dict[str, Any] | None = None) -> None:
         self.parts, self.config, self.processes = parts, parts.config, parts.processes
         self.accelerator, player = parts.processes.accelerator, parts.player
-        self.update = Update(self.config, self.processes, parts.optimizer, player.reference, player.form)
+        self.update = Update(
+            self.config, self.processes, parts.optimizer, player.reference, player.form, player.pictures
+        )
         self.watch = TermWatch(self.config.rewards)
         self.step, self.malformed = 0, 0
         if state is not None:
@@ -86,9 +88,7 @@ class Trainer:
             with course.timed("rollouts"), self.processes.whole(), self.accelerator.autocast():
                 played, first = self.parts.player.play(self.parts.feed.at(number - 1), number)
             numbers = self._told(played, number)
-            if number % self.config.gate.every == 0:
-                with self.processes.whole():
-                    numbers |= monitored(self.config, self.parts.player, played, self.update)
+            numbers |= self._looked(played, number)
             with course.timed("learning"), memory("learning", "training.micro_rows, or the size of pictures"):
                 numbers |= self.update.learn(self.step + 1, played, first)
             self.step += training.iterations
@@ -128,6 +128,19 @@ class Trainer:
             self.parts.course.say(said)
         if self.config.evaluation.every:
             self.parts.course.line(0, self.evaluate())
+
+    def _looked(self, played: Sequence[Played], number: int) -> dict[str, float]:
+        """How closely scoring repeats a lot: of the first, the last, and some between. Where no preflight has seen to
+        it, the first has to pass the gate.
+        """
+        config = self.config
+        last = config.training.steps // config.training.iterations
+        if number not in (1, last) and number % config.gate.every:
+            return {}
+        with self.processes.whole():
+            if number == 1 and not config.preflight.regions:
+                self.parts.course.say(gated(config, played, self.update))
+            return monitored(config, self.parts.player, played, self.update)
 
     def _told(self, played: Sequence[Played], number: int) -> dict[str, float]:
         """Numbers of all groups of a lot, the same in every process; what is wrong with them is said, or raised."""

@@ -1,7 +1,8 @@
 """What the parts of M-GRPO hand to each other.
 
 A *group* is a region with its k queries; each query has G rollouts. Rows of a group are query by query: row = i * G + g
-for rollout g of query i, so that a tensor of rows is `.view(k, G, ...)`.
+for rollout g of query i, so that a tensor of rows is `.view(k, G, ...)`. Streams, should a rollout ever have several,
+would be the innermost axis: row = (i * G + g) * S + s, `.view(k, G, S, ...)`, with draws keyed by s as well.
 
 B = k * G rows of a group, T new positions, K visual slots, D width, E dimension of the semantic vector
 """

@@ -11,7 +11,8 @@ semantic vector
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from itertools import zip_longest
 from typing import Any, TypeVar
@@ -25,6 +26,7 @@ from slvr_data.errors import RunError
 from slvr_model.mgrpo.config import MgrpoConfig
 from slvr_model.mgrpo.latent_losses import RegionLatents, latent_loss
 from slvr_model.mgrpo.losses import Totals, policy_loss
+from slvr_model.mgrpo.pictures import Pictures
 from slvr_model.mgrpo.play import Played, advantages_of
 from slvr_model.mgrpo.policy import Task, actions, selected, tasks_of
 from slvr_model.mgrpo.processes import Processes
@@ -52,6 +54,7 @@ class Update:
         optimizer: of what is trained.
         reference: what it is held against; None where nothing weighs.
         form: of the objective's replies.
+        pictures: as they were encoded for the rollouts; unless told, they are encoded once more for a lot.
     """
 
     def __init__(
@@ -61,9 +64,11 @@ class Update:
         optimizer: torch.optim.Optimizer,
         reference: Reference | None,
         form: Form,
+        pictures: Pictures | None = None,
     ) -> None:
         self.config, self.processes, self.model = config, processes, processes.policy.slvr
         self.optimizer, self.reference, self.form = optimizer, reference, form
+        self.pictures = pictures or Pictures(self.model)
         self.rank, self.ranks, self.autocast = processes.rank, processes.ranks, processes.accelerator.autocast
         self.fed: Fed = "given" if config.sampling.latent_noise else config.training.feed
         """Drawn latents are actions: they are fed as they were drawn."""
@@ -89,7 +94,24 @@ class Update:
             pulls, told = self._pulls([one.rollouts.shown for one in played], first)
             numbers = self._stepped(step + iteration, asks, pulls, played) | told
             numbers["loss"] = numbers["loss/policy"] + told.get("loss/latents", 0.0)
+        self.pictures.clear()
+        if self.reference is not None:
+            self.reference.pictures.clear()
         return {"rows": totals.rows} | numbers
+
+    @contextmanager
+    def learning(self) -> Iterator[Any]:
+        """The policy, wrapped, as it is while it learns: in training mode, for activation checkpointing, but without
+        dropout, which rollouts have not either.
+        """
+        wrapped = self.processes.wrapped.train()
+        for part in wrapped.modules():
+            if isinstance(part, nn.Dropout):
+                part.train(False)
+        try:
+            yield wrapped
+        finally:
+            wrapped.eval()
 
     def all(self, mine: Sequence[T]) -> list[T]:
         """What all processes have, in the order in which regions are dealt out: the first of each, the second, ..."""
@@ -123,12 +145,12 @@ class Update:
             return
         with self.reference.weights() as model, self.autocast():
             for task in tasks:
-                seen_MD = task.visual_MD if self.config.model.reference is None else None
-                task.reference_BT = actions(model, task.part, "given", self.density, seen_MD).logprobs_BT
+                seen = self.reference.pictures
+                task.reference_BT = actions(model, task.part, "given", self.density, seen).logprobs_BT
 
     def _policy_part(self, task: Task, totals: Totals, model: SlvrModel) -> tuple[Tensor, dict[str, float]]:
         """A task's part of the policy loss."""
-        now = actions(model, task.part, self.fed, self.density, task.visual_MD)
+        now = actions(model, task.part, self.fed, self.density, self.pictures)
         found = policy_loss(
             now.logprobs_BT,
             now.mask_BT,
@@ -158,7 +180,7 @@ class Update:
         if not config.active:
             return [], {}
         with self.processes.whole(), torch.no_grad(), self.autocast():
-            now = query_latents(self.model, shown, self.form)
+            now = query_latents(self.model, shown, self.form, self.pictures)
         rows, every = self._gathered(now)
         reference = None if first is None else self._gathered(first)[1]
         leaves = [one.requires_grad_() for one in (every.visual_NKD, every.semantic_NE) if one is not None]
@@ -179,7 +201,7 @@ class Update:
         self, shown: Sequence[Shown], gradients: Sequence[Tensor | None], model: SlvrModel
     ) -> tuple[Tensor, dict[str, float]]:
         """Latents of some regions' queries, times the gradients that they are to have."""
-        latents = query_latents(model, shown, self.form)
+        latents = query_latents(model, shown, self.form, self.pictures)
         loss = torch.zeros((), device=latents.region_Q.device)
         for held, gradient in zip((latents.visual_QKD, latents.semantic_QE), gradients, strict=True):
             if held is not None and gradient is not None:
@@ -214,19 +236,15 @@ class Update:
         if not work:
             return {"loss/policy": 0.0, "rate": share}
         sums: dict[str, float] = {}
-        wrapped = self.processes.wrapped.train()  # for activation checkpointing
-        for part in wrapped.modules():
-            if isinstance(part, nn.Dropout):
-                part.train(False)  # rollouts have none either
         self.optimizer.zero_grad(set_to_none=True)
-        for place, (ask, weight) in enumerate(work):
-            last = place + 1 == len(work)
-            with self.processes.adding(last):
-                with self.autocast():
-                    loss, numbers = wrapped(ask)
-                (loss * weight).backward()
-            _add(sums, {name: value * weight for name, value in numbers.items()})
-        wrapped.eval()
+        with self.learning() as wrapped:
+            for place, (ask, weight) in enumerate(work):
+                last = place + 1 == len(work)
+                with self.processes.adding(last):
+                    with self.autocast():
+                        loss, numbers = wrapped(ask)
+                    (loss * weight).backward()
+                _add(sums, {name: value * weight for name, value in numbers.items()})
         total: dict[str, float] = {}
         for one in self.all([sums]):
             _add(total, one)
@@ -243,7 +261,7 @@ class Update:
         (task,) = tasks_of(
             self.model, [(selected(played.rollouts, [0], 1, self.model), torch.zeros(1), torch.ones(1).bool())], 1
         )
-        return actions(model, task.part, self.fed, self.density, task.visual_MD).logprobs_BT.sum(), {}
+        return actions(model, task.part, self.fed, self.density, self.pictures).logprobs_BT.sum(), {}
 
     def _moved(self, step: int, sums: dict[str, float]) -> dict[str, float]:
         """Clip, check and step; means of what was added up."""

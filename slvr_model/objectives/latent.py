@@ -139,7 +139,7 @@ def moving(model: SlvrModel, batch: Batch, visual_MD: Tensor | None) -> Latents:
     """Targets as the released code has them: the embedding's projection is trained with what aims at it."""
     if batch.semantics_SE is None:
         raise UsageError("the batch has no embeddings: give every semantic slot one")
-    semantic_SE = batch.semantics_SE.to(model.lm_head.weight.dtype)
+    semantic_SE = batch.semantics_SE.to(model.latents.visual_out.weight.dtype)
     if model.latent_config.target_dim:
         semantic_SE = model.text_embedding_projector(semantic_SE)
     visual_TD = None

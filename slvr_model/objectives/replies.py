@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import takewhile
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -22,6 +23,7 @@ from slvr_model.objectives.base import Asked, Form
 from slvr_model.objectives.config import ObjectiveConfig
 from slvr_model.objectives.spans import collate_spans, region_size
 from slvr_model.rows import Block, Picture, Row
+from slvr_model.rules import end_tokens
 from slvr_model.tokens import ABSENT, spelled
 
 
@@ -40,6 +42,8 @@ class Replies:
         self.latents = model.latent_config
         self.heads: nn.Module = nn.ModuleDict()
         self.mark = self._ids(config.mark)
+        self.unsaid = frozenset(vars(self.latents.tokens).values()) - {ABSENT}
+        self.ends = frozenset((*end_tokens(model), tokenizer.eos_token_id))
         self.form = Form(visual_steps=self.latents.visual_slots if self.visual else 0, semantic=self.semantic)
         if self.semantic and not self.latents.semantic_dim:
             raise UsageError(
@@ -99,9 +103,9 @@ class Replies:
         return taught(batch)
 
     def answer(self, reply_ids: Sequence[int]) -> tuple[int, ...]:
-        """The ids of the answer in a decoded reply: behind the last mark, without latents and end."""
-        unsaid = {*vars(self.latents.tokens).values(), self.layout.pad_token, self.tokenizer.eos_token_id} - {ABSENT}
-        said = [token for token in reply_ids if token not in unsaid]
+        """The ids of the answer in a decoded reply: behind the last mark, without latents, up to its end."""
+        whole = takewhile(lambda token: token not in self.ends, reply_ids)
+        said = [token for token in whole if token not in self.unsaid]
         size = len(self.mark)
         for at in range(len(said) - size, -1, -1) if self._marked(False) else ():
             if tuple(said[at : at + size]) == self.mark:

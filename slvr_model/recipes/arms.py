@@ -88,10 +88,12 @@ ARMS: dict[str, Arm] = {
     "slvr-teacher": Arm(_slvr(feed="teacher")),
     "slvr-own": Arm(_slvr(feed="own")),
     "slvr-late": Arm(_slvr(teacher_share=0.9)),
+    "slvr-late-weights": Arm(_slvr(teacher_share=0.9, visual_weight=0.3, semantic_weight=3.0)),
     "slvr-weights": Arm(_slvr(visual_weight=0.3, semantic_weight=3.0)),
     "slvr-k4": Arm(_slvr(), slots=4),
     "slvr-bottleneck": Arm(_slvr(bottleneck=0.5)),
     "slvr-bottleneck-all": Arm(_slvr(bottleneck=0.5, bottleneck_from=0.0)),
+    "semantic-late": Arm({"kind": "semantic", "feed": "schedule", "teacher_share": 0.9, "then": "own"}),
     "semantic-bottleneck": Arm(
         {"kind": "semantic", "feed": "schedule", "teacher_share": 0.7, "then": "own", "bottleneck": 0.5}
     ),

@@ -21,7 +21,8 @@ class ModelConfig(Section):
     semantic_dim: int | None = Field(None, ge=0)
     """Dimension of the semantic latent, for a public start; unless told, that of the set's embeddings."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """In which weights are held; `training.bf16` computes in bfloat16 from weights in float32."""
+    """In which weights are held that stand still; what is trained, and latents, are float32 (`training.bf16` computes
+    in bfloat16 from them)."""
     attention: Literal["sdpa", "eager"] = "sdpa"
     """Which attention of the library runs."""
     min_pixels: int | None = Field(None, ge=1)
@@ -225,4 +226,16 @@ class SftConfig(Section):
             raise ValueError(f"data.workers {self.data.workers}: a stream is read by one process at most")
         if training.lora and self.sharding.kind == "deepspeed" and self.sharding.stage == 3:
             raise ValueError("LoRA's weights cannot be merged under stage 3: take sharding.stage 2, or fsdp2")
+        check_dtype(self.model.dtype, training.lora, training.bf16)
         return self
+
+
+def check_dtype(dtype: str, lora: LoraConfig | None, bf16: bool) -> None:
+    """Raises ValueError for weights in bfloat16 that would be trained as such, or computed with in float32."""
+    if dtype == "bfloat16" and lora is None:
+        raise ValueError(
+            "model.dtype bfloat16 without training.lora: steps as small as these are lost in the rounding of weights; "
+            "take float32, from which training.bf16 computes in bfloat16, or training.lora"
+        )
+    if dtype == "bfloat16" and not bf16:
+        raise ValueError("model.dtype bfloat16 without training.bf16: what is trained is float32; set training.bf16")

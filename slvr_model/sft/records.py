@@ -93,6 +93,20 @@ def checkpoints(out: Path) -> list[Path]:
     return sorted(found, key=lambda folder: int(folder.name.rsplit("-", 1)[1]))
 
 
+def agree(before: Path | None) -> None:
+    """Make sure that all processes go on from one checkpoint, which each has looked for by itself.
+
+    Raises:
+        RunError: they do not: a network file system shows some of them an old listing.
+    """
+    from accelerate.utils import gather_object  # type: ignore[import-untyped]
+
+    seen: list[str] = gather_object([before.name if before else "the beginning"])
+    if len(set(seen)) > 1:
+        told = ", ".join(f"{name} (on {seen.count(name)} of {len(seen)})" for name in sorted(set(seen)))
+        raise RunError(f"processes would go on from {told}: the file system shows old listings; run the command again")
+
+
 def prune(out: Path, keep: int) -> None:
     """Remove all but the last whole checkpoints."""
     for folder in checkpoints(out)[:-keep]:

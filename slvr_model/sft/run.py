@@ -11,7 +11,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers.utils import logging as reports
 
 from slvr_data.errors import RunError, UsageError
@@ -41,13 +40,12 @@ from slvr_model.sft.samples import RowMaker, ShownSamples, StreamedBatches
 from slvr_model.sft.shown import Record
 from slvr_model.sft.start import (
     NEW,
-    add_lora,
     checkpoint_layers,
     folder_of,
-    freeze,
     is_public,
     measure,
     open_start,
+    prepare,
     sizes,
 )
 from slvr_model.sft.trainer import EXTRA, SftTrainer
@@ -94,6 +92,7 @@ def train_sft(config: SftConfig, resume: bool = False) -> Path:
     facts, before = _prepare_folder(out, config, facts, resume, rank)
     run = _Run(config, out, learning, held, facts)
     trainer = run.trainer(before)
+    records.agree(before)
     _say(rank, run.summary(before))
     try:
         trainer.train(resume_from_checkpoint=None if before is None else str(before))
@@ -178,10 +177,7 @@ class _Run:
         self.begun: int = facts["processes"]
         self.model, self.processor = open_start(config.model, _dimension(learning), config.training.seed)
         objective = open_objective(config.objective, self.model, self.processor.tokenizer)
-        freeze(self.model, config.model)
-        if config.training.lora:
-            torch.manual_seed(config.training.seed)  # of adapters
-            add_lora(self.model, config.training.lora)
+        prepare(self.model, config.model, config.training.lora, config.training.seed)
         if config.training.checkpointing:
             checkpoint_layers(self.model)
         self.learner = Learner(self.model, objective)

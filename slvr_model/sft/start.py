@@ -47,7 +47,7 @@ def is_public(name: str) -> bool:
 
 
 def open_start(config: ModelConfig, dimension: int | None, seed: int) -> tuple[SlvrModel, StillProcessor]:
-    """The model and its processor, as `config` has them.
+    """The model and its processor, as `config` has them; the latents' maps and statistics are float32 in any case.
 
     Args:
         config: what to start from.
@@ -61,7 +61,8 @@ def open_start(config: ModelConfig, dimension: int | None, seed: int) -> tuple[S
         model, processor = _from_public(config, dimension or 0, seed)
     else:
         model, processor = open_checkpoint(config.start)
-    model.to(dtype)
+    for name, part in model.named_children():
+        part.to(torch.float32 if name in ("latents", "text_embedding_projector") else dtype)
     if config.attention != model.config._attn_implementation:
         model.set_attn_implementation(config.attention)
     size = processor.image_processor.size
@@ -124,6 +125,24 @@ def measure(model: SlvrModel, rows: Iterable[Row]) -> int:
     tokens_ND = torch.cat(found) if found else torch.empty(0, 1)
     model.latents.set_statistics(tokens_ND.to(device))
     return len(tokens_ND)
+
+
+def prepare(model: SlvrModel, config: ModelConfig, lora: LoraConfig | None, seed: int) -> None:
+    """Leave gradients to what is trained, and hold that in float32: small steps are lost in bfloat16's rounding.
+
+    Args:
+        model: as it was opened.
+        config: what of its encoder is trained.
+        lora: adapters of its language model, which then stands still; None: it is trained itself.
+        seed: of the adapters' first values.
+    """
+    freeze(model, config)
+    if lora is not None:
+        torch.manual_seed(seed)
+        add_lora(model, lora)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
 
 
 def freeze(model: SlvrModel, config: ModelConfig) -> None:

@@ -84,7 +84,7 @@ class SftTrainer(Trainer):
         self.loss_is_scaled_for_ga = True
         self._parts: dict[str, Tensor] = {}
         self._counts: Counter[str] = Counter()
-        self._at, self._warned = (-1, 0), False
+        self._at, self._warned, self._gathers = (-1, 0), False, False
         held = None if examiner is None else examiner.samples
         super().__init__(
             model=learner, args=args, data_collator=collate, train_dataset=dataset, eval_dataset=held,
@@ -234,7 +234,8 @@ class SftTrainer(Trainer):
         if self.examiner is None:
             return {}
         model: Any = self.model
-        if self.is_fsdp_enabled:
+        if self.is_fsdp_enabled and not self._gathers:
+            self._gathers = True  # each call would wrap what the last one wrapped
             for method in ("written", "targets", "hidden"):  # as `forward`, they need weights that are gathered
                 torch.distributed.fsdp.register_fsdp_forward_method(model, method)
         with self.accelerator.autocast():

@@ -7,7 +7,6 @@ import json
 import signal
 import subprocess
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from benchmark.runlog import open_log, read_log
 from tests.benching import folder, plan
 from tests.benchmark.bench_logs import header, items, line
 from tests.benchmark.test_bench_served import serving
-from tests.builds import BIN, environment
+from tests.builds import BIN, environment, wait_for
 from tests.calls import MODEL, completion
 from tests.servers.running import RunningStub, running_stub
 
@@ -98,9 +97,8 @@ def test_sigterm_during_the_command_and_the_same_command_again(tmp_path: Path) -
         for after in (1, 25):
             before = verdicts(stub)
             child = judging(run, tmp_path / "bench", stub, scratch)
-            until = time.monotonic() + 120
-            while verdicts(stub) < before + after and child.poll() is None and time.monotonic() < until:
-                time.sleep(0.01)
+            wanted = before + after
+            wait_for(lambda wanted=wanted, child=child: verdicts(stub) >= wanted or child.poll() is not None)
             child.send_signal(signal.SIGTERM)
             out, error = child.communicate(timeout=120)
             assert child.returncode == 130, out + error

@@ -10,6 +10,7 @@ and what was published at the end. The processes are forks of this one, so that 
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import importlib
 import json
@@ -38,6 +39,8 @@ def main() -> None:
         if number < 0:
             for name in modules.read_text().split():
                 importlib.import_module(name)
+            gc.collect()
+            gc.freeze()  # forks share what they do not write to
         found = {"number": number, "killed": killed, "change": note.read_text() if note.exists() else None}
         found["readable"] = _readable(folder)
         if killed and _forked(command, folder, None, note, modules):

@@ -225,6 +225,22 @@ def test_parts_and_their_merge_make_the_same_set(tmp_path: Path, source: Path, k
     assert published(tmp_path / "whole") == published(at_once)
 
 
+@pytest.mark.parametrize("unfinished", [False, True])
+def test_a_part_that_was_stopped_before_comparing_is_to_be_run_again(
+    tmp_path: Path, kept: tuple[Path, Path, str], unfinished: bool
+) -> None:
+    _, at_once, _ = kept
+    stopped = tmp_path / "stopped"
+    shutil.copytree(at_once, stopped)
+    settings = json.loads((stopped / ".work" / "settings.json").read_bytes())
+    settings["avoid"]["index"] = ""
+    (stopped / ".work" / "settings.json").write_text(json.dumps(settings))
+    for parts in ([at_once, stopped], [stopped, at_once], [stopped]):
+        with pytest.raises(UsageError, match=f"^{stopped} was stopped before it compared .*: run it again"):
+            merge(parts, tmp_path / "merged", [], unfinished)
+    assert not (tmp_path / "merged").exists()
+
+
 def test_parts_that_avoid_less_than_the_set_are_refused(
     tmp_path: Path, plain: Path, kept: tuple[Path, Path, str]
 ) -> None:

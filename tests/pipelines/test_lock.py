@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -17,6 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from slvr_data.errors import UsageError
 from slvr_data.lock import Lock, holder
 from tests.builds import coco, end, in_time, of_coco, published, refused, run, shards, shared, start, wait_for
 
@@ -138,6 +140,37 @@ def test_a_reader_that_asks_does_not_hinder_a_writer(tmp_path: Path) -> None:
         threading.Timer(0.5, lambda: fcntl.flock(stream, fcntl.LOCK_UN)).start()
         with Lock(path):
             assert holder(path) == f"process {os.getpid()} on {socket.gethostname()}"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """As Lustre without -o flock: nobody holds what cannot be held."""
+
+    def refuses(descriptor: int, operation: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    path = tmp_path / "lock"
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", refuses)
+        with pytest.raises(UsageError, match=rf"{path} cannot be locked \({os.strerror(number)}\).*Lustre: -o flock"):
+            Lock(path).__enter__()
+        assert holder(path) is None
+        path.write_text(json.dumps({"host": "elsewhere", "pid": 7}))
+        assert holder(path) == "process 7 on elsewhere", "as far as can be known"
+
+
+@pytest.mark.parametrize("number", [errno.EWOULDBLOCK, errno.EACCES])
+def test_what_the_kernel_says_of_a_held_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """NFS may say the second."""
+
+    def held(descriptor: int, operation: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", held)
+    path = tmp_path / "set/.work/lock"
+    path.parent.mkdir(parents=True)
+    with pytest.raises(UsageError, match=r"set is being written by another process: wait for it"):
+        Lock(path).__enter__()
 
 
 def test_attach_is_a_writer_too(file: Path, tmp_path: Path) -> None:

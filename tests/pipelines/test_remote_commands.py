@@ -100,3 +100,21 @@ def test_what_cannot_be_written_to_an_address_is_refused_and_nothing_is_made(
     with pytest.raises(UsageError, match=rf"{arguments[-1]} s3://bucket/out is an address: name a place on this"):
         CliRunner().invoke(command, [*arguments, "s3://bucket/out"], catch_exceptions=False)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("told", ["SLVR_SCRATCH", "--scratch"])
+def test_the_scratch_folder_that_is_told_is_used(
+    avoiding: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By commands that write as by those that read; the user's cache is left alone."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("SLVR_SCRATCH", raising=False)
+    scratch = tmp_path / "scratch"
+    more = ["--scratch", str(scratch)]
+    if told == "SLVR_SCRATCH":
+        monkeypatch.setenv(told, str(scratch))
+        more = []
+    CliRunner().invoke(app, ["attach", avoiding, *more], catch_exceptions=False)
+    CliRunner().invoke(app, ["audit", avoiding, *more], catch_exceptions=False)
+    assert sorted(path.name.partition("-")[0] for path in scratch.iterdir()) == ["read", "set"]
+    assert not (tmp_path / "cache").exists()

@@ -14,6 +14,7 @@ import pytest
 
 from pipelines.preview import preview
 from pipelines.report import stats
+from slvr_data.errors import RunError
 from slvr_data.manifest import load_manifest
 from slvr_data.reader import rows_of, rows_of_pictures
 from slvr_data.shards import files_of
@@ -74,7 +75,7 @@ def test_a_preview_reads_what_it_shows(out: Path, tmp_path: Path, how: dict[str,
     assert len(shown) >= 3
     assert spoil_others(out, shown) > 10
     assert preview(out, tmp_path / "page.html", crops=True, **how).read_bytes() == text
-    with pytest.raises((OSError, ValueError)):
+    with pytest.raises(RunError, match=rf"^{out}/data/.*parquet is damaged \(.*\): fetch the set again"):
         preview(out, tmp_path / "page.html", 1000, crops=False)
 
 

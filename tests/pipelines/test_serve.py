@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import selectors
 import shlex
 import signal
 import socket
@@ -127,9 +128,10 @@ def free_port() -> int:
             continue
 
 
-def served(fake: Path, port: int, *extra: str) -> subprocess.Popen[str]:
+def served(fake: Path, port: int, *extra: str, **more: str) -> subprocess.Popen[str]:
     command = [COMMAND, "serve", "a-1b", "--gpus", "2", "--port", str(port), "--vllm", str(fake), "--run", "--", *extra]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    pipe, env = subprocess.PIPE, os.environ | more
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True, env=env)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -146,6 +148,22 @@ def test_servers_start_say_so_and_end_together(fake: Path, number: signal.Signal
     for number in (port, port + 1):
         with socket.socket() as probe:
             assert probe.connect_ex(("127.0.0.1", number)) != 0, "the server is still there"
+
+
+def test_a_proxy_is_not_asked_about_servers_of_this_machine(fake: Path) -> None:
+    """On a cluster the environment names one, and it does not know them."""
+    port = free_port()
+    nothing = f"http://127.0.0.1:{port + 2}"
+    process = served(fake, port, http_proxy=nothing, HTTP_PROXY=nothing, no_proxy="", NO_PROXY="")
+    try:
+        with selectors.DefaultSelector() as waiting:
+            assert process.stderr is not None
+            waiting.register(process.stderr, selectors.EVENT_READ)
+            assert waiting.select(120), "it still waits for servers that are well"
+        assert process.stderr.readline().startswith("ready: ")
+    finally:
+        os.kill(process.pid, signal.SIGTERM)
+        process.communicate(timeout=300)
 
 
 def test_a_server_that_ends_by_itself_ends_the_command(fake: Path) -> None:

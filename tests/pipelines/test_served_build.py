@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.builds import counts, published, refused, rows, run, sound
-from tests.served_builds import KEY, SCENES, accounts, answered, ask, build, scenes_stub
+from tests.served_builds import KEY, SCENES, accounts, answered, ask, build, clean_sets, scenes_stub
 from tests.servers.faults import mixed
 from tests.servers.running import RunningStub
 
@@ -24,14 +24,10 @@ def stub() -> Iterator[RunningStub]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def clean(stub: RunningStub, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A set that was built and asked about without any fault; not to be changed."""
-    out = tmp_path_factory.mktemp("clean") / "set"
-    run(*build(stub, out), STUB_KEY=KEY)
-    assert answered(stub, "region_profile") == accounts(out)["regions"]
-    run(*ask(stub, out), STUB_KEY=KEY)
-    return out
+    return clean_sets(tmp_path_factory) / "set"
 
 
 def test_what_is_published(clean: Path) -> None:

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from tests.builds import end, published, refused, rows, run, sound, start, wait_for
-from tests.served_builds import KEY, accounts, answered, ask, build, profiled, scenes_stub
+from tests.served_builds import KEY, accounts, answered, ask, build, clean_sets, profiled, scenes_stub
 from tests.servers.running import RunningStub
 
-SCENES = 24
+SCENES, FEW = 24, 12
+ONCE = ("--set", "served.attempts=1")
 
 
 @pytest.fixture(scope="module")
@@ -24,14 +25,16 @@ def stub() -> Iterator[RunningStub]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def clean(stub: RunningStub, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A set that was built and asked about without any fault; `profiles` beside it is the same before it was asked."""
-    folder = tmp_path_factory.mktemp("clean")
-    run(*build(stub, folder / "profiles", scenes=SCENES), STUB_KEY=KEY)
-    shutil.copytree(folder / "profiles", folder / "set")
-    run(*ask(stub, folder / "set"), STUB_KEY=KEY)
-    return folder
+    return clean_sets(tmp_path_factory, SCENES)
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of `FEW` scenes, where each call is made once."""
+    return clean_sets(tmp_path_factory, FEW, attempts=1)
 
 
 @pytest.fixture(autouse=True)
@@ -126,12 +129,11 @@ def test_unfinished_questions(stub: RunningStub, clean: Path, tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_rejected_for_their_replies_and_tried_again(stub: RunningStub, tmp_path: Path) -> None:
+def test_rejected_for_their_replies_and_tried_again(stub: RunningStub, once: Path, tmp_path: Path) -> None:
     """Once rejected, a region stays so, until it is given more attempts; all else is reused without a call."""
-    out, once = tmp_path / "set", ("--set", "served.attempts=1")
-    run(*build(stub, tmp_path / "other", *once, scenes=SCENES), STUB_KEY=KEY)
-    stub.control(faults={"schema": 0.15, "refusal": 0.1})
-    command = build(stub, out, *once, scenes=SCENES)
+    out = tmp_path / "set"
+    stub.control(faults={"schema": 0.3, "refusal": 0.2})
+    command = build(stub, out, *ONCE, scenes=FEW)
     run(*command, STUB_KEY=KEY)
     stub.control(faults={})
     reasons = [row["reason"] for row in rows(out, "rejections")]
@@ -150,7 +152,7 @@ def test_rejected_for_their_replies_and_tried_again(stub: RunningStub, tmp_path:
     assert {row["reason"] for row in rows(out, "rejections")} == {"reply-refusal"}
     profiled(out)
     run(*command, "--retry-rejected", "reply-refusal", STUB_KEY=KEY)
-    assert published(out) == published(tmp_path / "other")
+    assert published(out) == published(once / "profiles")
     sound(out)
 
 
@@ -159,7 +161,7 @@ def test_a_retry_that_is_killed_goes_on(stub: RunningStub, tmp_path: Path) -> No
     """The same command does not begin another retry: nobody gets more attempts than were granted."""
     out = tmp_path / "set"
     stub.control(faults={"schema": 1.0})
-    command = build(stub, out, "--set", "served.attempts=1", "--shard-size", 2, scenes=SCENES)
+    command = build(stub, out, *ONCE, "--shard-size", 2, scenes=SCENES, workers=1)
     run(*command, STUB_KEY=KEY)
     regions = accounts(out)["regions"]
     assert accounts(out)["published"] == 0
@@ -183,22 +185,19 @@ def test_a_retry_that_is_killed_goes_on(stub: RunningStub, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_questions_that_no_reply_told_are_tried_again(stub: RunningStub, clean: Path, tmp_path: Path) -> None:
-    out, other = tmp_path / "set", tmp_path / "other"
-    for folder in (out, other):
-        shutil.copytree(clean / "profiles", folder)
-    once = ("--set", "served.attempts=1")
-    run(*ask(stub, other, *once), STUB_KEY=KEY)
+def test_questions_that_no_reply_told_are_tried_again(stub: RunningStub, once: Path, tmp_path: Path) -> None:
+    out = tmp_path / "set"
+    shutil.copytree(once / "profiles", out)
     stub.control(faults={"malformed": 0.3})
-    run(*ask(stub, out, *once), STUB_KEY=KEY)
+    run(*ask(stub, out, *ONCE), STUB_KEY=KEY)
     stub.control(faults={})
     refused_groups = [row for row in rows(out, "rejections") if row["reason"] == "reply-malformed"]
     assert refused_groups and accounts(out)["groups_rejected"] >= len(refused_groups)
     sound(out)
     before = answered(stub)
-    run(*ask(stub, out, *once, "--retry-rejected", "reply-malformed"), STUB_KEY=KEY)
+    run(*ask(stub, out, *ONCE, "--retry-rejected", "reply-malformed"), STUB_KEY=KEY)
     assert answered(stub) - before == len(refused_groups)
-    assert published(out) == published(other)
+    assert published(out) == published(once / "set")
 
 
 def test_another_writer_of_questions_is_told(stub: RunningStub, clean: Path, tmp_path: Path) -> None:
@@ -226,7 +225,7 @@ def test_a_server_that_is_plainly_wrong_in_the_middle(stub: RunningStub, clean: 
     run(*build(stub, out, scenes=4), STUB_KEY=KEY)
     before, first = published(out), answered(stub)
     stub.control(service_ms=300)
-    process = start(*build(stub, out, scenes=SCENES), STUB_KEY=KEY)
+    process = start(*build(stub, out, scenes=SCENES, workers=1), STUB_KEY=KEY)
     try:
         wait_for(lambda: answered(stub) > first + 8, pause=0.02)
         stub.control(model="another")

@@ -19,8 +19,8 @@ from pipelines.served import Left
 from slvr_data.annotators.served.replies import Neighbour, read_profile
 from slvr_data.requests.failures import BadReplyError
 from slvr_data.schema import AttributeProfile
-from tests.builds import environment, published, refused, rows, run, sound
-from tests.served_builds import KEY, accounts, answered, ask, build, calls, profiled, scenes_stub
+from tests.builds import environment, published, refused, rows, run, shared, sound
+from tests.served_builds import KEY, accounts, answered, ask, build, calls, clean_sets, profiled, scenes_stub
 from tests.servers.running import RunningStub
 from tests.support import refused_here
 
@@ -60,25 +60,22 @@ def faultless(stub: RunningStub) -> Iterator[None]:
     stub.control(faults={})
 
 
-@pytest.fixture(scope="module")
-def clean(stub: RunningStub, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A set without any fault; `profiles` beside it is the same before it was asked about."""
-    folder = tmp_path_factory.mktemp("clean")
-    run(*build(stub, folder / "profiles", *ONCE, scenes=SCENES), STUB_KEY=KEY)
-    shutil.copytree(folder / "profiles", folder / "set")
-    run(*ask(stub, folder / "set", *ONCE), STUB_KEY=KEY)
-    return folder
+    return clean_sets(tmp_path_factory, SCENES, attempts=1)
 
 
-@pytest.fixture(scope="module")
-def bad(stub: RunningStub, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session")
+def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A set of which every third region was rejected for its reply, or so."""
-    out = tmp_path_factory.mktemp("bad") / "set"
-    stub.control(faults={"schema": 0.35})
-    run(*build(stub, out, *ONCE, scenes=SCENES), STUB_KEY=KEY)
-    stub.control(faults={})
-    assert 2 <= rejected(out) < accounts(out)["regions"]
-    return out
+
+    def make(folder: Path) -> None:
+        with scenes_stub(SCENES, service_ms=1, faults={"schema": 0.35}) as faulty:
+            run(*build(faulty, folder / "set", *ONCE, scenes=SCENES), STUB_KEY=KEY)
+        assert 2 <= rejected(folder / "set") < accounts(folder / "set")["regions"]
+
+    return shared(tmp_path_factory, "served-bad", make) / "set"
 
 
 def rejected(out: Path, reason: str = "reply-schema") -> int:
@@ -151,7 +148,7 @@ def test_a_retry_that_is_killed_while_it_opens(stub: RunningStub, bad: Path, cle
     wanted = rejected(bad)
     for number in range(1, 5):
         out = copied(tmp_path / str(number), bad)
-        command = build(stub, out, *ONCE, scenes=SCENES)
+        command = build(stub, out, *ONCE, scenes=SCENES, workers=1)
         code = KILLED.format(strikes=[], number=number, arguments=[str(word) for word in (*command, *RETRY)])
         died = subprocess.run(
             [sys.executable, "-c", code], env=environment(STUB_KEY=KEY), capture_output=True, text=True, timeout=300

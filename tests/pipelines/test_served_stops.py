@@ -16,12 +16,11 @@ import psutil
 import pytest
 
 from tests.builds import end, published, run, start, wait_for
-from tests.served_builds import KEY, accounts, answered, ask, build, calls, profiled, scenes_stub
+from tests.served_builds import KEY, SCENES, accounts, answered, ask, build, calls, clean_sets, profiled, scenes_stub
 from tests.servers.faults import mixed
 from tests.servers.running import RunningStub
 
 pytestmark = pytest.mark.slow
-SCENES = 40
 COMMITTED = 2.0
 """Seconds after which a reply is committed, on a busy machine too (the store says 0.1)."""
 
@@ -29,24 +28,19 @@ COMMITTED = 2.0
 @pytest.fixture(scope="module")
 def stub() -> Iterator[RunningStub]:
     """Slow enough to be stopped in the middle."""
-    with scenes_stub(SCENES, service_ms=20) as running:
+    with scenes_stub() as running:
         yield running
 
 
-@pytest.fixture(scope="module")
-def clean(stub: RunningStub, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="session")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A set that nothing disturbed; `profiles` beside it is the same before it was asked about."""
-    folder = tmp_path_factory.mktemp("clean")
-    run(*build(stub, folder / "profiles", scenes=SCENES), STUB_KEY=KEY)
-    shutil.copytree(folder / "profiles", folder / "set")
-    run(*ask(stub, folder / "set"), STUB_KEY=KEY)
-    return folder
+    return clean_sets(tmp_path_factory)
 
 
 @pytest.fixture
-def slow(stub: RunningStub, clean: Path) -> Iterator[RunningStub]:
+def slow(stub: RunningStub) -> Iterator[RunningStub]:
     """With a log of its own."""
-    assert clean.exists()
     stub.control(reset=True, slots=4, service_ms=100)
     yield stub
     stub.control(slots=16, service_ms=20, faults={})
@@ -93,7 +87,7 @@ def asked_again(stub: RunningStub, stopped_at: list[tuple[float, float]]) -> lis
 def test_killed_at_random_several_times(slow: RunningStub, clean: Path, tmp_path: Path, faults: float) -> None:
     out = tmp_path / "set"
     slow.control(faults=mixed(faults, without=("timeout",)) if faults else {})
-    command = build(slow, out, "--shard-size", 3, "--set", "served.timeout=5", scenes=SCENES)
+    command = build(slow, out, "--shard-size", 3, "--set", "served.timeout=5")
     stopped, done = [], {}
     for kill in range(4):
         have = answered(slow)
@@ -134,7 +128,7 @@ def test_questions_that_were_killed_go_on(slow: RunningStub, clean: Path, tmp_pa
 def test_stopped_by_hand(slow: RunningStub, clean: Path, tmp_path: Path, number: int) -> None:
     """One line, exit code 130; every reply that had come is kept."""
     out = tmp_path / "set"
-    process = start(*build(slow, out, scenes=SCENES), STUB_KEY=KEY)
+    process = start(*build(slow, out), STUB_KEY=KEY)
     try:
         wait_for(lambda: answered(slow) > 25)
         stop(slow, process, number, group=number == signal.SIGINT)
@@ -146,14 +140,14 @@ def test_stopped_by_hand(slow: RunningStub, clean: Path, tmp_path: Path, number:
     had = json.loads((out / ".work/requests/ledger.json").read_bytes())["purposes"]["profile"]["replies"]
     assert 0 < had <= answered(slow), "all but those that came to nobody"
     before = answered(slow)
-    run(*build(slow, out, scenes=SCENES), STUB_KEY=KEY)
+    run(*build(slow, out), STUB_KEY=KEY)
     assert published(out) == published(clean / "profiles")
     assert answered(slow) - before == accounts(out)["regions"] - had
 
 
 def test_a_worker_that_is_killed(slow: RunningStub, clean: Path, tmp_path: Path) -> None:
     out = tmp_path / "set"
-    process = start(*build(slow, out, "--shard-size", 2, scenes=SCENES), STUB_KEY=KEY)
+    process = start(*build(slow, out, "--shard-size", 2), STUB_KEY=KEY)
     try:
         wait_for(lambda: answered(slow) > 15)
         children = psutil.Process(process.pid).children(recursive=True)
@@ -164,14 +158,14 @@ def test_a_worker_that_is_killed(slow: RunningStub, clean: Path, tmp_path: Path)
         end(process)
     assert process.returncode == 1 and "Traceback" not in errors
     assert "worker process died" in errors.splitlines()[-1]
-    run(*build(slow, out, scenes=SCENES), STUB_KEY=KEY)
+    run(*build(slow, out), STUB_KEY=KEY)
     assert published(out) == published(clean / "profiles")
 
 
 def test_a_server_that_goes_away_and_comes_back(slow: RunningStub, clean: Path, tmp_path: Path) -> None:
     """The run waits for `patience`, leaves the rest unfinished, and publishes what it has."""
     out = tmp_path / "set"
-    command = build(slow, out, "--shard-size", 3, "--set", "served.patience=2", scenes=SCENES)
+    command = build(slow, out, "--shard-size", 3, "--set", "served.patience=2", workers=1)
     process = start(*command, STUB_KEY=KEY)
     try:
         wait_for(lambda: answered(slow) > 30)
@@ -191,7 +185,7 @@ def test_a_server_that_goes_away_and_comes_back(slow: RunningStub, clean: Path, 
 def test_two_servers_and_one_goes_away(slow: RunningStub, clean: Path, tmp_path: Path) -> None:
     out = tmp_path / "set"
     with scenes_stub(SCENES, service_ms=100, slots=4) as other:
-        process = start(*build(slow, out, "--base-url", other.base_url, scenes=SCENES), STUB_KEY=KEY)
+        process = start(*build(slow, out, "--base-url", other.base_url, workers=1), STUB_KEY=KEY)
         try:
             wait_for(lambda: answered(slow) > 10 and answered(other) > 10)
             other.kill()

@@ -12,7 +12,10 @@ import pytest
 from pipelines.asking_config import load_asking
 from pipelines.build import Summary, build_attributes
 from pipelines.config import load_config
+from pipelines.finished import Finished
 from pipelines.multiquery import build_multiquery
+from pipelines.plan import Plan, PlannedPicture
+from pipelines.republish import republish
 from pipelines.store import StageStore
 from slvr_data.requests.failures import UnfinishedError
 from tests.builds import published
@@ -83,3 +86,32 @@ def test_questions_that_are_not_seen_are_unfinished(tmp_path: Path) -> None:
     again = ask(tmp_path / "set")
     again.end()
     assert not again.accounts["pictures_without_questions"]
+
+
+def test_finished_work_is_looked_up_before_and_after_and_no_more(tmp_path: Path) -> None:
+    """Each look-up reads every shard of a set; the plan of a large one is walked only for what a retry has opened."""
+    made, walked = Finished.__init__, Plan.pictures
+    looks: list[bool] = []
+    walks: list[Plan] = []
+
+    def look(finished: Finished, work: Path, old: bool = True) -> None:
+        looks.append(old)
+        made(finished, work, old)
+
+    def walk(plan: Plan) -> Iterator[PlannedPicture]:
+        walks.append(plan)
+        return walked(plan)
+
+    out = tmp_path / "set"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Finished, "__init__", look)
+        build(out).end()
+        build(out).end()
+        assert len(looks) == 4
+        del looks[:]
+        patch.setattr(Plan, "pictures", walk)
+        build(tmp_path / "part", shard="0/1").end()
+        assert len(looks) == 2 and len(walks) == 2, "once to work, once to count what is open"
+        del looks[:]
+        republish(out, {}, None)
+        assert len(looks) == 1

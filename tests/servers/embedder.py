@@ -3,7 +3,8 @@
     python -m tests.servers.embedder LOG --dim 16
 
 It prints "ready PORT" when it listens. Its vectors depend on the text alone. Texts that hold `--refuse` are answered
-as too long, those that hold `--infinite` with numbers beyond float16; a share `--fail` of the calls gets 500.
+as too long, those that hold `--infinite` with numbers beyond float16; a share `--fail` of the calls gets 500. It
+answers no more texts than the number in the file LOG.most, where that is there: who asks for more waits.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import hashlib
 import json
 import os
 import random
+import select
 import subprocess
 import sys
 import threading
@@ -42,6 +44,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     options: argparse.Namespace
     log = threading.Lock()
+    answered = 0
     draw = random.Random(0)
 
     def do_GET(self) -> None:
@@ -63,15 +66,27 @@ class Handler(BaseHTTPRequestHandler):
             self._refuse(
                 400, "This model's maximum context length is 40960 tokens. However, you requested 50000 tokens"
             )
-        else:
+        elif self._may_answer(texts):
             scale = [1e6 if self.options.infinite and self.options.infinite in text else 1.0 for text in texts]
             rows = [
                 {"object": "embedding", "index": i, "embedding": [s * x for x in vector(text, self.options.dim)]}
                 for i, (text, s) in enumerate(zip(texts, scale, strict=True))
             ]
-            with self.log, Path(self.options.log).open("a") as stream:
-                stream.write(json.dumps(texts) + "\n")
             self._answer(200, {"object": "list", "model": MODEL, "data": rows, "usage": {"prompt_tokens": len(texts)}})
+
+    def _may_answer(self, texts: list[str]) -> bool:
+        """Write them down, when their turn has come; False where nobody waits for them any more."""
+        most = Path(f"{self.options.log}.most")
+        while not select.select([self.connection], [], [], 0)[0]:  # else closed: who waits says nothing
+            with self.log:
+                if not most.exists() or Handler.answered + len(texts) <= int(most.read_text()):
+                    Handler.answered += len(texts)
+                    with Path(self.options.log).open("a") as stream:
+                        stream.write(json.dumps(texts) + "\n")
+                    return True
+            time.sleep(0.01)
+        self.close_connection = True
+        return False
 
     def _refuse(self, status: int, message: str) -> None:
         self._answer(status, {"error": {"message": message, "type": "BadRequestError", "code": status}})
@@ -100,6 +115,12 @@ class Running:
         """Every text that it has answered, in order, and as often as it was asked."""
         lines = self.log.read_text().splitlines() if self.log.exists() else []
         return [text for line in lines for text in json.loads(line)]
+
+    def answer_most(self, texts: int) -> None:
+        """So many in all, until another number is told."""
+        file = self.log.with_name(f"{self.log.name}.most")
+        file.with_suffix(".tmp").write_text(str(texts))
+        file.with_suffix(".tmp").replace(file)
 
 
 @contextlib.contextmanager

@@ -118,6 +118,7 @@ class _Proxy:
             await asyncio.sleep(2)
         if self._hide and "list-type" in request.query_string:
             body = _without(body, self._hide)
+        self.calls["bytes out"] += len(body)
         if kind == "reset_mid":
             return await _cut(request, answer.status, kept, body)
         if request.method == "HEAD":

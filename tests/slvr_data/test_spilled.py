@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
-import tracemalloc
+from pathlib import Path
 
 import pytest
 
-from slvr_data.spilled import IdMap, IdSet
+from slvr_data.spilled import CACHE, IdMap, IdSet
 
 
 @pytest.mark.parametrize("held", [0, 3, 1000])
@@ -43,17 +43,31 @@ def test_a_set_is_a_set_in_order(held: int) -> None:
     assert not IdSet()
 
 
+MANY = """
+import re, sys
+from pathlib import Path
+from slvr_data import spilled
+if len(sys.argv) > 2:
+    spilled.CACHE = int(sys.argv[2])
+found, count = spilled.IdMap(1000), int(sys.argv[1])
+for number in range(count):
+    found[f"{number * 7919 % 1_000_003:064x}"] = 60 * "s"
+assert len(found) == count and f"{7919:064x}" in found
+print(re.search(r"RssAnon:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
+"""
+
+
+def held(*arguments: int) -> int:
+    """KiB of memory of a process of its own, SQLite's included."""
+    command = [sys.executable, "-c", MANY, *map(str, arguments)]
+    return int(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks the kernel of Linux")
 def test_what_many_ids_hold_is_what_few_do() -> None:
-    peaks = []
-    for count in (4_000, 16_000):
-        tracemalloc.start()
-        found = IdMap(1000)
-        for number in range(count):
-            found[f"{number * 7919 % 65_537:064x}"] = "shard"
-        assert len(found) == count and f"{7919:064x}" in found
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
-    assert peaks[1] < 1.2 * peaks[0]
+    few = held(2_000)
+    assert held(120_000) < few + CACHE + 2048
+    assert held(120_000, 1 << 20) > few + CACHE + 8192, "without a bound it is seen"
 
 
 FULL = """

@@ -114,6 +114,11 @@ def test_pooling_is_adaptive_mean_pooling(number: int, slots: int) -> None:
     assert {i for low, high in ranges for i in range(low, high)} == set(range(number))
 
 
+def test_a_mean_of_bfloat16_tokens_is_not_summed_in_bfloat16() -> None:
+    tokens = (3 + torch.randn(500, 7)).to(torch.bfloat16)
+    torch.testing.assert_close(pooled(tokens, 1), tokens.float().mean(0, keepdim=True), atol=1e-5, rtol=1e-5)
+
+
 @given(st.integers(1, 9), st.integers(1, 9))
 def test_few_tokens_repeat_in_order(number: int, slots: int) -> None:
     tokens = torch.arange(number, dtype=torch.float32)[:, None]

@@ -1,14 +1,14 @@
 """Near-identical pictures: a perceptual hash proposes pairs, a comparison of small pictures decides.
 
 Two files of one photograph (encoded anew, scaled, slightly cropped) must not stand in different splits.
-The hash is compared by multi-index hashing: 64 bits in four bands of 16; two hashes within
-`MAX_DISTANCE` bits (7 at most) have a band in which they differ by one bit at most. Each candidate is
-then judged by 64x64 colour pictures.
+Hashes within a few bits propose pairs (`near_hashes`); each is then judged by 64x64 colour pictures. Of those that are
+proposed, 48 mean colours are kept, and pairs that differ too much in these are not judged: whole heaps of pictures
+may have nearly one hash (blank ones, things before white), and next to none of their pairs are worth two pictures.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -16,59 +16,22 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from PIL import Image
 
+from slvr_data.checks.global_.joined import Ints, Joined
+from slvr_data.checks.global_.near_hashes import near_pairs
 from slvr_data.images import decoded, encode_jpeg
 
-MAX_DISTANCE = 6
-"""Bits in which the hashes of near-identical pictures may differ."""
 SIDE = 64
 BLOCK = 8
 MAX_BLOCK_DIFFERENCE = 18.0
 """Mean absolute difference, of 0..255, that no 8x8 block of near-identical 64x64 pictures exceeds."""
 MAX_DIFFERENCE = 7.0
 """The same over the whole picture."""
-_CHUNK = 1 << 20
+_FIELDS = 4
+"""Fields along a side of a picture whose mean colours are kept: whole blocks."""
+_AT_ONCE = 2048
+"""Pairs whose mean colours are compared at once."""
 
 Thumbnail = NDArray[np.int16]
-
-
-def candidates(hashes: NDArray[np.uint64]) -> Iterator[tuple[int, int]]:
-    """Pairs (i, j), i < j, of distinct hashes within `MAX_DISTANCE` bits, each once."""
-    found: list[NDArray[np.int64]] = []
-    for band in range(4):
-        values = ((hashes >> np.uint64(16 * band)) & np.uint64(0xFFFF)).astype(np.int64)
-        order = np.argsort(values, kind="stable")
-        ordered = values[order]
-        for flip in (0, *(1 << bit for bit in range(16))):
-            rows = np.flatnonzero((values & flip) == 0)  # of a pair that differs in one bit, the one without it
-            for left, right in _joined(values[rows] | flip, ordered, order):
-                found.append(_close(hashes, rows[left], right))
-    pairs = np.unique(np.concatenate([np.empty(0, np.int64), *found]))
-    for pair in pairs.tolist():
-        yield pair >> 32, pair & 0xFFFFFFFF
-
-
-def _joined(
-    wanted: NDArray[np.int64], ordered: NDArray[np.int64], order: NDArray[np.int64]
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Index pairs with equal values, in pieces of bounded size."""
-    starts, stops = np.searchsorted(ordered, wanted, "left"), np.searchsorted(ordered, wanted, "right")
-    lengths = stops - starts
-    total = np.cumsum(lengths)
-    first = 0
-    while first < len(wanted):
-        base = total[first - 1] if first else 0
-        last = max(first + 1, int(np.searchsorted(total, base + _CHUNK, "right")))
-        piece = lengths[first:last]
-        left = np.repeat(np.arange(first, last), piece)
-        offsets = np.arange(len(left)) - np.repeat(np.cumsum(piece) - piece, piece)
-        yield left, order[np.repeat(starts[first:last], piece) + offsets]
-        first = last
-
-
-def _close(hashes: NDArray[np.uint64], left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.int64]:
-    near = (np.bitwise_count(hashes[left] ^ hashes[right]) <= MAX_DISTANCE) & (left != right)
-    left, right = left[near], right[near]
-    return np.asarray((np.minimum(left, right) << 32) | np.maximum(left, right))
 
 
 def encoded_thumbnail(pixels: Image.Image) -> bytes:
@@ -97,64 +60,83 @@ def clusters(
     """Groups of two and more near-identical pictures, each sorted, in order of their first.
 
     Of pictures with one hash, each is compared with the first of every group found so far among them; of
-    pictures with neighbouring hashes, the firsts. `thumbnail_of` is asked only for proposed pictures.
+    pictures with neighbouring hashes, the firsts. `thumbnail_of` is asked only for proposed pictures, and had better
+    remember the last.
     """
     ids = image_ids if isinstance(image_ids, pa.ChunkedArray) else pa.chunked_array([pa.array(image_ids, pa.string())])
-    found = _Joined(ids, thumbnail_of)
+    found = _Pictures(ids, thumbnail_of)
     hashes = hashes[found.order]
     by_hash = np.argsort(hashes, kind="stable")
-    distinct, starts, counts = np.unique(hashes[by_hash], return_index=True, return_counts=True)
-    leaders = {
-        group: found.leaders(by_hash[starts[group] : starts[group] + counts[group]].tolist())
-        for group in np.flatnonzero(counts > 1).tolist()
-    }
-    for i, j in candidates(distinct):
-        for one in leaders.get(i) or [int(by_hash[starts[i]])]:
-            for other in leaders.get(j) or [int(by_hash[starts[j]])]:
-                if found.root(one) != found.root(other) and found.alike(one, other):
-                    found.join(one, other)
-    return found.groups()
+    _, starts, counts = np.unique(hashes[by_hash], return_index=True, return_counts=True)
+    firsts = [by_hash[starts[counts == 1]]]
+    for group in np.flatnonzero(counts > 1).tolist():
+        firsts.append(found.firsts(by_hash[starts[group] : starts[group] + counts[group]]))
+    places = np.sort(np.concatenate(firsts))
+    for one, other in near_pairs(hashes[places], found.joined, places):
+        found.compare(places[one], places[other])
+    return [[found.name(place) for place in group.tolist()] for group in found.joined.groups()]
 
 
-class _Joined:
+class _Pictures:
     """Pictures by their place in the order of their ids, and which of them were found to be alike."""
 
     def __init__(self, ids: pa.ChunkedArray, thumbnail_of: Callable[[str], Thumbnail]) -> None:
         self.order = pc.sort_indices(ids).to_numpy()
+        self.joined = Joined(len(self.order))
         self._ids, self._thumbnail_of = ids, thumbnail_of
-        self._parent: dict[int, int] = {}
+        self._means = np.zeros((len(self.order), _FIELDS, _FIELDS, 3), np.uint8)  # memory is taken as it is written
+        self._known = np.zeros(len(self.order), bool)
 
-    def root(self, place: int) -> int:
-        while (above := self._parent.get(place, place)) != place:
-            self._parent[place] = self._parent.get(above, above)
-            place = above
-        return place
-
-    def join(self, one: int, other: int) -> None:
-        low, high = sorted((self.root(one), self.root(other)))
-        self._parent[high] = low
-
-    def alike(self, one: int, other: int) -> bool:
-        return near_identical(self._thumbnail_of(self._name(one)), self._thumbnail_of(self._name(other)))
-
-    def leaders(self, members: list[int]) -> list[int]:
-        """The first of each group among pictures with one hash; the others are joined to it."""
-        found = members[:1]
-        for member in members[1:]:
-            leader = next((first for first in found if self.alike(first, member)), None)
-            if leader is None:
-                found.append(member)
-            else:
-                self.join(leader, member)
-        return found
-
-    def groups(self) -> list[list[str]]:
-        found: dict[int, list[str]] = {}
-        for place in sorted(self._parent):
-            first = self.root(place)
-            if first != place:
-                found.setdefault(first, [self._name(first)]).append(self._name(place))
-        return [found[first] for first in sorted(found)]
-
-    def _name(self, place: int) -> str:
+    def name(self, place: int) -> str:
         return str(self._ids[int(self.order[place])].as_py())
+
+    def firsts(self, members: Ints) -> Ints:
+        """The first of each group among pictures with one hash, in order; the others are joined to it."""
+        self._look(members)
+        found, count = members.copy(), 1
+        for member in members[1:]:
+            for first in found[:count][self._may_be_alike(found[:count], member)].tolist():
+                if self._alike(first, int(member)):
+                    self.joined.join(first, int(member))
+                    break
+            else:
+                found[count] = member
+                count += 1
+        return found[:count]
+
+    def compare(self, one: Ints, other: Ints) -> None:
+        """Join those of these pairs that are alike."""
+        joins = -1
+        while len(one):
+            if joins != self.joined.joins:
+                joins = self.joined.joins
+                apart = self.joined.roots(one) != self.joined.roots(other)
+                one, other = one[apart], other[apart]
+            some, others = one[:_AT_ONCE], other[:_AT_ONCE]
+            one, other = one[_AT_ONCE:], other[_AT_ONCE:]
+            self._look(np.unique(np.concatenate([some, others])))
+            near = self._may_be_alike(some, others)
+            for pair in zip(some[near].tolist(), others[near].tolist(), strict=True):
+                if self.joined.root(pair[0]) != self.joined.root(pair[1]) and self._alike(*pair):
+                    self.joined.join(*pair)
+
+    def _look(self, places: Ints) -> None:
+        """Know the mean colours of these pictures: those of 4x4 fields, rounded down."""
+        for place in places[~self._known[places]].tolist():
+            side = SIDE // _FIELDS
+            fields = self._thumbnail_of(self.name(place)).reshape(_FIELDS, side, _FIELDS, side, 3)
+            self._means[place] = fields.sum((1, 3), dtype=np.int64) // side**2
+            self._known[place] = True
+
+    def _may_be_alike(self, one: Ints, other: Ints) -> NDArray[np.bool_]:
+        """False only for pairs that are not near-identical.
+
+        Means differ by no more than what they are of does on the mean, and rounding down adds less than 1.
+        """
+        differ = np.abs(self._means[one].astype(np.int16) - self._means[other]).sum(-1)
+        values = self._means[0].size
+        fields = differ.max((1, 2)) <= 3 * (MAX_BLOCK_DIFFERENCE + 1)
+        return np.asarray(fields & (differ.sum((1, 2)) <= values * (MAX_DIFFERENCE + 1)))
+
+    def _alike(self, one: int, other: int) -> bool:
+        return near_identical(self._thumbnail_of(self.name(one)), self._thumbnail_of(self.name(other)))

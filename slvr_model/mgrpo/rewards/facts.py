@@ -35,7 +35,7 @@ class Facts:
     judged: Sequence[bool | None] | None = None
     """k * G: what a judge says; None: it does not know, or was not asked."""
     costs_kG: Tensor | None = None
-    """What each reply cost, e.g. its positions."""
+    """What each reply cost, e.g. its positions; on the host, as the values of terms are."""
     visual_kGKD: Tensor | None = None
     semantic_kGE: Tensor | None = None
     reference_visual_kGKD: Tensor | None = None
@@ -76,13 +76,23 @@ class Term:
         return cls(nothing_kG, nothing_kG.bool())
 
 
+def costs_of(rollouts: Rollouts) -> Tensor:
+    """Positions of each reply, [k, G]: tokens and latents, of spans that it starts later too."""
+    return rollouts.decoded.kept_BT.sum(1).float().cpu().view(rollouts.queries, rollouts.number)
+
+
 def facts_of(
-    rollouts: Rollouts, *, judged: Sequence[bool | None] | None = None, reference: Latents | None = None
+    rollouts: Rollouts,
+    *,
+    costs_kG: Tensor | None = None,
+    judged: Sequence[bool | None] | None = None,
+    reference: Latents | None = None,
 ) -> Facts:
     """What rewards need of a group's rollouts.
 
     Args:
         rollouts: of one group.
+        costs_kG: what they cost, where these are only a part of them (`play.opened`).
         judged: B answers of a judge, by index.
         reference: the reference's latents in the order of `rollouts.decoded.latents`; or of one row a query.
 
@@ -105,7 +115,7 @@ def facts_of(
         shown.lettered,
         rollouts.formed,
         judged,
-        decoded.kept_BT.sum(1).float().view(queries, number),
+        costs_of(rollouts) if costs_kG is None else costs_kG,
         _rows(decoded.latents.visual_TD, queries, number, slots=True),
         _rows(decoded.latents.semantic_SE, queries, number, slots=False),
         _rows(wanted.visual_TD, queries, number, slots=True, like=decoded.latents.visual_TD),

@@ -35,7 +35,7 @@ class LatentLossConfig(Section):
     """Of within to between distances where regions come nearer to each other, as a multiple of the reference's on the
     same queries."""
     least_rank: float = Field(0.5, ge=0, le=1)
-    """Of the latents' effective rank, as a share of the reference's on the same queries."""
+    """Of the effective rank of visual or of semantic latents, as a share of the reference's on the same queries."""
 
     @property
     def active(self) -> bool:

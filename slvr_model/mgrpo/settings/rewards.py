@@ -175,6 +175,11 @@ class RewardConfig(Section):
         gates = {self.gates[name] for name in weighed if name in self.gates}
         return tuple(name for name in TERMS if name in weighed or name in gates)
 
+    @property
+    def asks_judge(self) -> bool:
+        """Whether a term is computed from what a judge says of answers."""
+        return self.answer.kind == "judge" and not {"answer", "all_right"}.isdisjoint(self.needed())
+
     def range(self, queries: int = 2) -> Range:
         """Of the whole reward."""
         total = Range(0.0, 0.0)

@@ -44,7 +44,8 @@ class GateConfig(Section):
     highest: float = Field(1.1, ge=1)
     """In bfloat16: the 99th percentile of importance ratios."""
     every: int = Field(50, ge=1)
-    """Lots (of `training.iterations` steps) between later looks at the same numbers, which are then only logged."""
+    """Lots (of `training.iterations` steps) between later looks at the same numbers, which are then only logged; so are
+    those of the first lot and the last."""
 
     @model_validator(mode="after")
     def _fits(self) -> GateConfig:

@@ -25,7 +25,7 @@ class ProfileEmbedding:
         """See `TargetProvider.targets`; a group is a semantic slot."""
         if batch.semantics_SE is None:
             raise UsageError("the batch has no embeddings: give every semantic slot one")
-        semantic_SE = batch.semantics_SE.to(model.lm_head.weight.dtype)
+        semantic_SE = batch.semantics_SE.to(model.latents.visual_out.weight.dtype)
         if model.latent_config.target_dim:
             semantic_SE = model.text_embedding_projector(semantic_SE)
         values_SE = model.latents.unit(semantic_SE)

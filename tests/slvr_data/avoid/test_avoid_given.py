@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import json
 import os
 import shutil
 import tempfile
@@ -20,6 +21,8 @@ from datasets import Dataset
 from slvr_data.avoid.given import names_of, open_given
 from slvr_data.avoid.reading import described_rows
 from slvr_data.errors import RunError, UsageError
+from slvr_data.manifest import FORMAT
+from slvr_data.schema import SCHEMA_VERSION
 from tests.builds import photograph
 
 PICTURE, OTHER = photograph(1)[0], photograph(2)[0]
@@ -101,6 +104,24 @@ def test_a_folder_that_cannot_be_listed_is_refused(open_folder: Path) -> None:
     (open_folder / "closed").mkdir(mode=0)
     with nobody(), pytest.raises(UsageError, match=r"closed.*\(chmod\)"):
         open_given(str(open_folder))
+
+
+@pytest.mark.parametrize(
+    "manifest", ['{"format": "another", "files": []}', "[1, 2]", "{", "\xff", "[" * 100_000, '{"format": 3}']
+)
+def test_a_manifest_of_others_makes_no_set(tmp_path: Path, manifest: str) -> None:
+    """As a benchmark that was downloaded has one: its pictures are those of any folder."""
+    (tmp_path / "manifest.json").write_bytes(manifest.encode("latin-1"))
+    (tmp_path / "a.jpg").write_bytes(photograph(1)[0])
+    (chunk,) = open_given(str(tmp_path)).chunks
+    assert chunk.files == ("a.jpg",)
+
+
+def test_a_set_of_a_later_version_is_not_taken_for_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text(json.dumps({"format": FORMAT, "schema_version": SCHEMA_VERSION + 1}))
+    (tmp_path / "a.jpg").write_bytes(photograph(1)[0])
+    with pytest.raises(UsageError, match=r"manifest\.json"):
+        open_given(str(tmp_path))
 
 
 def test_links_in_a_circle_are_followed_once(tmp_path: Path) -> None:

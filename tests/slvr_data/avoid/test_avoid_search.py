@@ -65,7 +65,7 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("change", list(CHANGES))
 def test_a_changed_copy_is_found(index: Index, shots: list[Image.Image], change: str) -> None:
     for number, turned in ((1, False), (3, True)):
         copy = CHANGES[change](shots[number])

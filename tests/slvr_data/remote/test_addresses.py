@@ -74,6 +74,49 @@ def test_errors_of_stores_lose_their_secrets() -> None:
     assert redacted("An error (NoSuchKey) in s3://bucket/a=1/set") == "An error (NoSuchKey) in s3://bucket/a=1/set"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "aws_session_token=hidden",
+        "session_token=hidden, region=eu",
+        "access_token: hidden",
+        'b\'{"access_token": "hidden", "expires_in": 3599}\'',
+        "sas_token=hidden;",
+        "api_key=hidden",
+        "api-key: 'hidden'",
+        "client_secret=hidden&scope=x",
+        "DefaultEndpointsProtocol=https;AccountName=a;AccountKey=hidden==;EndpointSuffix=core.windows.net",
+        "AWSAccessKeyId=hidden",
+        "AWS_ACCESS_KEY_ID: hidden",
+        "SharedAccessSignature=hidden",
+        "key=hidden",
+        "Authorization: Bearer hidden",
+        "{'Authorization': 'Basic hidden', 'Host': 'b'}",
+        "Authorization: hidden",
+        "Authorization: SharedKey account:hidden",
+        "Authorization: AWS4-HMAC-SHA256 Credential=hidden/20260101/eu/s3, SignedHeaders=host, Signature=hidden",
+        "sent with bearer hidden",
+        "x" * 100_000 + "-token=hidden",
+    ],
+)
+def test_what_is_named_like_a_credential_is_not_repeated(text: str) -> None:
+    assert "hidden" not in redacted(text) and "***" in redacted(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "NoSuchKey: The specified key does not exist",
+        "KeyError: 'region'",
+        "[Errno 2] s3://bucket/set/data/attributes/train-0000.parquet: design=1, config: 2, tokens: 3",
+        "4 prompt_tokens: 17, keys = 3, authorized by nobody",
+        "a" * 100_000,
+    ],
+)
+def test_other_words_stay(text: str) -> None:
+    assert redacted(text) == text
+
+
 def test_an_address_without_a_folder_is_refused() -> None:
     with pytest.raises(UsageError, match=r"s3:// names no folder"):
         address_of("s3:///")

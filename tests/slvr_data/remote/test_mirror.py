@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import threading
 import uuid
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from slvr_data.errors import RunError, UsageError
+from slvr_data.lock import Lock
 from slvr_data.remote import holding, mirror
 from slvr_data.remote.artefacts import note_removed
 from slvr_data.remote.holding import NAME, LostError
@@ -164,6 +166,35 @@ def test_a_run_that_loses_its_place_stops_and_publishes_nothing(
     assert json.loads(place.read(NAME))["session"] == "other"
 
 
+def test_locks_that_a_gone_driver_left_in_the_scratch_are_taken_over(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a shared disk they name another host: who drives the place knows that its process is gone."""
+    monkeypatch.setattr(holding, "_SETTLE_SECONDS", 0.0)
+    left = json.dumps({"host": "elsewhere", "pid": 7})
+    (tmp_path / "set/.work").mkdir(parents=True)
+    outer, inner = tmp_path / "lock", tmp_path / "set/.work/lock"
+    for file in (outer, inner):
+        file.write_text(left)
+    with mirrored(place, tmp_path / "set", print), Lock(inner):
+        assert str(os.getpid()) in outer.read_text()
+    assert outer.read_text() == inner.read_text() == ""
+
+
+def test_a_scratch_that_the_kernel_says_is_in_use_is_not_taken_over(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holding, "_SETTLE_SECONDS", 0.0)
+    (tmp_path / "set/.work").mkdir(parents=True)
+    for file in (tmp_path / "lock", tmp_path / "set/.work/lock"):
+        with (
+            Lock(file),
+            pytest.raises(UsageError, match=f"is being written by process {os.getpid()} on"),
+            mirrored(place, tmp_path / "set", print),
+        ):
+            raise AssertionError("it is used twice")
+
+
 def test_calls_that_fail_are_made_again_and_in_the_end_say_so() -> None:
     calls: list[int] = []
 
@@ -189,6 +220,13 @@ def test_an_unknown_protocol_is_named() -> None:
 def test_a_scratch_that_cannot_be_made_is_named(place: Place) -> None:
     with pytest.raises(RunError, match=r"making /dev/null/set-[0-9a-f]+ failed"):
         scratch_of(place, Path("/dev/null"))
+
+
+def test_the_environment_may_name_the_scratch(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLVR_SCRATCH", str(tmp_path / "environment"))
+    assert scratch_of(place, None).is_relative_to(tmp_path / "environment")
+    assert scratch_of(place, None, "read").is_relative_to(tmp_path / "environment")
+    assert scratch_of(place, tmp_path / "told").is_relative_to(tmp_path / "told")
 
 
 def test_records_that_are_damaged_are_empty(tmp_path: Path) -> None:

@@ -226,3 +226,32 @@ def test_damage_after_a_kill_is_met_when_it_opens(tmp_path: Path) -> None:
     said: list[str] = []
     assert missing(tmp_path / "set", tmp_path / "here", 3000, said.append) == []
     assert len(said) == 1
+
+
+# Beside other stores
+
+
+def test_what_another_store_has_kept_is_taken_over_and_what_is_known_stays(store: RequestStore, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    with RequestStore(other, tmp_path / "there") as beside:
+        for number in range(4):
+            beside.put(reply(number))
+        beside.flush()
+        for number in range(4, 8):
+            beside.put(reply(number, "of the second segment"))
+        beside.put(reply(0, "said later"))
+        beside.flush()
+        store.put(reply(1, "our own"))
+        first, last = segments(other)
+        (other / "segments" / ".half.tmp").write_bytes(b"being written")
+        before = {path.name: path.read_bytes() for path in (other / "segments").iterdir()}
+        store.take_over(other)
+        assert {path.name: path.read_bytes() for path in (other / "segments").iterdir()} == before, "it is in use"
+    assert store.get(reply(0).key) == reply(0, "said later") and store.get(reply(1).key) == reply(1, "our own")
+    assert all(store.get(reply(number).key) == reply(number) for number in (2, 3))
+    first.write_bytes(b"damaged")
+    with RequestStore(tmp_path / "third", tmp_path / "here") as third:
+        third.take_over(other)
+        third.take_over(tmp_path / "nowhere")
+        assert third.get(reply(2).key) is None and third.get(reply(7).key) == reply(7, "of the second segment")
+    assert last.exists() and not (tmp_path / "nowhere").exists()

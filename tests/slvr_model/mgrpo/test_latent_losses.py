@@ -168,8 +168,31 @@ def test_a_guard_sees_latents_that_keep_one_direction_only() -> None:
         values, axis = flat.mean(1, keepdim=True), torch.ones(1, flat.shape[1])
         parts.append((5 * values * axis).view_as(part))
     found = latent_loss(RegionLatents(REGION, *parts), config(distance="l2"), reference=reference).numbers()
-    assert found["rank"] == pytest.approx(1, abs=0.8)
+    assert found["rank/visual"] == pytest.approx(1, abs=0.8)
+    assert found["rank/semantic"] == pytest.approx(1, abs=0.8)
     assert found["guarded"] == 1
+
+
+@pytest.mark.parametrize("kind", ["semantic", "visual"])
+def test_a_guard_sees_the_collapse_of_one_kind_of_latents(kind: str) -> None:
+    """Visual latents as long as real ones, sqrt(K D), beside semantic ones of length 1."""
+    reference = latents()
+    assert reference.visual_NKD is not None and reference.semantic_NE is not None
+    held = {
+        "semantic": torch.nn.functional.normalize(reference.semantic_NE, dim=-1),
+        "visual": 30 * reference.visual_NKD,
+    }
+    then = RegionLatents(REGION, held["visual"], held["semantic"])
+    held[kind] = torch.stack([(1 + 0.01 * row) * held[kind][0] for row in range(6)])
+    now = RegionLatents(REGION, held["visual"], held["semantic"])
+    said = config(apart=0, stability=0, most_ratio=100)
+    found = latent_loss(now, said, reference=then).numbers()
+    other = "visual" if kind == "semantic" else "semantic"
+    before = latent_loss(then, said, reference=then).numbers()
+    assert found[f"rank/{kind}"] < 0.5 * before[f"rank/{kind}"] and before["guarded"] == 0
+    assert found[f"rank/{other}"] == before[f"rank/{other}"] and found["guarded"] == 1
+    unweighed = said.model_copy(update={kind: 0.0})
+    assert latent_loss(now, unweighed, reference=then).numbers()["guarded"] == 0, "what weighs nothing guards nothing"
 
 
 def test_a_policy_at_its_reference_is_not_guarded() -> None:

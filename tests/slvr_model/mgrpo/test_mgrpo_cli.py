@@ -51,9 +51,10 @@ def test_a_dry_run_tells_what_rollouts_scoring_and_optimiser_take() -> None:
 
 def test_what_costs_memory_or_work_shows_in_a_dry_run() -> None:
     lora = numbers()
-    full = numbers("training.lora=null")
+    alone = ("training.lora=null", "model.dtype=float32")
+    full = numbers(*alone)
     assert full["reference, GiB"] == full["weights, GiB"] and full["optimiser, GiB"] > 20 * lora["optimiser, GiB"]
-    assert numbers("training.lora=null", "model.reference=null", "loss.beta=0",
+    assert numbers(*alone, "model.reference=null", "loss.beta=0",
                    "latents={together: 0, apart: 0, stability: 0}")["reference, GiB"] == 0  # fmt: skip
     assert numbers("training.micro_rows=16")["scoring, GiB"] > lora["scoring, GiB"]
     given = numbers("training.feed=given")
@@ -64,7 +65,7 @@ def test_what_costs_memory_or_work_shows_in_a_dry_run() -> None:
         "training.feed=given", "training.checkpointing=true", "latents={together: 0, apart: 0, stability: 0}"
     )
     assert kept["scoring, GiB"] < 0.4 * given["scoring, GiB"]
-    shared = numbers("sharding.kind=fsdp2", "training.lora=null")
+    shared = numbers("sharding.kind=fsdp2", *alone)
     assert shared["optimiser, GiB"] == pytest.approx(full["optimiser, GiB"] / 8, abs=0.01)
     assert shared["weights, GiB"] > full["weights, GiB"]
 

@@ -13,7 +13,8 @@ import torch
 
 from slvr_data.errors import RunError, UsageError
 from slvr_model.decoding import decode
-from slvr_model.mgrpo.evaluation import HeldOut, evaluator_of, scores_in
+from slvr_model.mgrpo.evaluation import Commands, HeldOut, evaluator_of, is_right, scores_in
+from slvr_model.sft.settings import load_config
 from tests.slvr_model.mgrpo.rollout_support import shown, talkative
 from tests.slvr_model.objectives.objective_support import opened, tiny
 
@@ -40,6 +41,25 @@ def test_scores_are_those_counted_by_hand() -> None:
     assert not model.training and 0 <= found["ended"] <= 1
 
 
+def test_an_answer_is_right_by_the_rules_of_rewards() -> None:
+    """Case, spaces and a full stop at the end are no mistakes; a letter may have its choice behind it."""
+    for given, right, lettered, wanted in (
+        ("Dark  red.", "dark red", False, True),
+        ("dark", "dark red", False, False),
+        ("b. red", "B", True, True),
+        ("b. red", "B", False, False),
+        ("A", "B", True, False),
+    ):
+        assert is_right(given, right, lettered) == wanted, given
+    model, objective = talkative(), opened("slvr", talkative())
+    group = shown(objective)
+    held = HeldOut([group], objective, tiny()[1].tokenizer, 4, 16)
+    decoded = decode(model, objective.collate(group.asked, "left"), max_new_tokens=16, **objective.form.options())
+    said = [held.tokenizer.decode(list(objective.answer(ids)), skip_special_tokens=True) for ids in decoded.replies()]
+    held.shown = [replace(group, answers=tuple(f" {one.upper()}." for one in said))]
+    assert held.scores(model, torch.device("cpu"))["accuracy"] == 1
+
+
 def test_commands_leave_numbers_as_their_last_line_or_as_a_file(tmp_path: Path) -> None:
     one = evaluator_of(f'{PYTHON} -c "{ASK}" {{checkpoint}} {{step}}', tmp_path)
     assert one is not None and one("folder", 7) == {"both": 0.5, "step": 7.0}
@@ -47,6 +67,18 @@ def test_commands_leave_numbers_as_their_last_line_or_as_a_file(tmp_path: Path) 
     report = json.dumps({"runs": [{"scores": {"accuracy": {"value": 0.25, "low": 0}, "none": {"value": None}}}]})
     two = evaluator_of(f"{PYTHON} -c pass {{checkpoint}} && {PYTHON} -c \"{write}\" {{out}} '{report}'", tmp_path)
     assert two is not None and two("folder", 8) == {"accuracy": 0.25}
+
+
+def test_the_commands_of_the_documentation_are_two(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs/training.md").read_text(encoding="utf-8")
+    (line,) = (line for line in page.splitlines() if "evaluation.evaluator=" in line)
+    assignment = shlex.split(line)[1]
+    told = load_config("mgrpo-7b", [assignment], "mgrpo").evaluation.evaluator
+    found = evaluator_of(told, tmp_path)
+    assert isinstance(found, Commands)
+    assert [(words[:2], words[-2:]) for words in found.commands] == [
+        (["slvr-bench", "run"], ["--out", "{out}"]), (["slvr-bench", "report"], ["--out", "{out}"])
+    ]  # fmt: skip
 
 
 def test_evaluators_that_do_not_work_are_said(tmp_path: Path) -> None:

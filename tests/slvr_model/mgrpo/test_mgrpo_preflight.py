@@ -15,7 +15,8 @@ from slvr_model.mgrpo.groups import GroupFeed
 from slvr_model.mgrpo.preflight import monitored, preflight
 from slvr_model.mgrpo.run import train_mgrpo
 from slvr_model.mgrpo.types import Shown
-from tests.slvr_model.mgrpo.update_support import Bench, configured, earned
+from slvr_model.sft.start import checkpoint_layers
+from tests.slvr_model.mgrpo.update_support import NO_PULL, Bench, configured, earned
 
 
 class Fed(GroupFeed):
@@ -95,6 +96,49 @@ def test_what_fails_before_the_first_step_leaves_the_folder_free(set_up: Callabl
     assert cut.out is not None
     lines = [json.loads(line) for line in (cut.out / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2] and all(line["formed"] == 0 for line in lines)
+
+
+@pytest.mark.parametrize("feed", ["own", "given"])
+def test_under_activation_checkpointing_the_gate_checks_what_learning_runs(feed: str) -> None:
+    """What is computed in training mode alone; "own" where replies have no latents to be computed again."""
+    kind = "slvr" if feed == "given" else "direct"
+    bench = Bench(
+        configured(
+            kind,
+            preflight={"regions": 2, "formed": 0.05},
+            training={"feed": feed, "checkpointing": True},
+            latents=NO_PULL,
+        )
+    )
+    checkpoint_layers(bench.model)
+    assert "under activation checkpointing to " in str(looked(bench)) and not bench.model.training
+
+    def otherwise(module: Any, _: Any, found: Any) -> Any:
+        if module.training:
+            found.last_hidden_state = found.last_hidden_state * 1.01
+        return found
+
+    bench.model.text.register_forward_hook(otherwise)
+    with pytest.raises(RunError, match=r"does not repeat the rollouts.* under activation checkpointing: .*exact"):
+        looked(bench)
+    assert not bench.model.training
+
+
+def test_without_a_preflight_the_first_lot_has_to_pass_the_gate(set_up: Callable[..., MgrpoConfig]) -> None:
+    config = set_up("preflight.regions=0", "evaluation.regions=0", "cases.every=0", "gate.exact=1e-15")
+    with pytest.raises(RunError, match=r"does not repeat the rollouts: .* gate\.exact allows 1e-15.*Nothing was"):
+        train_mgrpo(config, "slvr:tiny")
+    assert config.out is not None and not (config.out / "mgrpo.yaml").exists()
+
+
+def test_drift_is_that_of_the_feed_that_the_policy_learns_with() -> None:
+    for feed in ("own", "given"):
+        bench = Bench(configured(training={"feed": feed}))
+        played, _ = bench.player.play(bench.shown, 1)
+        with torch.no_grad():
+            bench.model.latents.visual_out.weight.mul_(1.5)
+        found = monitored(bench.config, bench.player, played, bench.update)
+        assert (found["drift/largest"] > 1e-3) == (feed == "own"), "only latents that are computed again are others"
 
 
 def test_drift_and_the_free_divergence_are_looked_at_later() -> None:

@@ -49,6 +49,8 @@ def test_a_run_goes_on_to_the_same_bits(set_up: SetUp, capfd: pytest.CaptureFixt
     lines = [json.loads(line) for line in (final / records.LOG).read_text().splitlines()]
     assert [line["step"] for line in lines] == [0, 1, 2, 3]
     assert all("advantage/mixed" in line and "reward/total" in line for line in lines[1:])
+    looks = [{"kl/free", "drift/largest"} <= line.keys() for line in lines]
+    assert looks == [False, True, False, True], "of the first lot, the last, and each of gate.every"
     assert lines[0]["eval/groups"] == 2 and lines[3]["evaluator/both"] == 0.75
     said = capfd.readouterr().err
     assert "preflight: " in said and "step 1/3: reward " in said and " left" in said and f"finished: {final}" in said

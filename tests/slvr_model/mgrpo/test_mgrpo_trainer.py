@@ -12,9 +12,10 @@ from torch import Tensor
 from slvr_data.errors import RunError, UsageError
 from slvr_model.latents import KEY, LatentConfig
 from slvr_model.mgrpo.latent_losses import RegionLatents, latent_loss
+from slvr_model.mgrpo.preflight import monitored
 from slvr_model.mgrpo.query_latents import query_latents
 from slvr_model.mgrpo.rates import share_of
-from slvr_model.mgrpo.reference import AdaptersOff, reference_of
+from slvr_model.mgrpo.reference import AdaptersOff, Copied, reference_of
 from slvr_model.mgrpo.settings.rewards import RewardConfig
 from slvr_model.modeling import SlvrModel
 from slvr_model.sft.config import LoraConfig
@@ -23,6 +24,7 @@ from slvr_model.tiny import SEMANTIC, SLOTS, new_tiny, tiny_config
 from tests.slvr_model.mgrpo.rollout_support import new_talkative, shown
 from tests.slvr_model.mgrpo.update_support import NO_PULL, Bench, configured, earned, furthest, weights
 from tests.slvr_model.objectives.objective_support import opened
+from tests.slvr_model.test_modeling import counted
 
 MAPS = "latents.visual_out.weight"
 
@@ -67,6 +69,26 @@ def test_losses_on_latents_have_the_gradient_of_all_regions_together() -> None:
     moved, wanted = bench.gradients(), other.gradients()
     assert furthest({name: moved[name] for name in wanted}, wanted) < 1e-4
     assert float(wanted[MAPS].abs().max()) > 0
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_lots_pictures_are_encoded_once(apart: bool) -> None:
+    """For latents of the reference, rollouts, looks at drift, scoring part by part, losses on latents, two steps."""
+    config = configured(
+        training={"micro_rows": 2, "steps": 2, "iterations": 2},
+        latents={"together": 1.0, "apart": 1.0, "apart_margin": 2.0, "stability": 1.0},
+    )
+    bench = Bench(config, other=new_talkative() if apart else None)
+    bench.shown[1] = shown(bench.generator.objective, 0, region="other")
+    sizes = [len(one.asked[0].pictures[0].patches_PX) for one in bench.shown]
+    reference = bench.update.reference
+    assert isinstance(reference, Copied)
+    for number in (1, 2):
+        with counted(bench.model.model.visual) as mine, counted(reference.model.model.visual) as its:
+            played, first = bench.player.play(bench.shown, number)
+            monitored(config, bench.player, played, bench.update)
+            assert bench.update.learn(1, played, first)["rows"] > 4
+        assert mine == [sum(sizes)] and its == ([sum(sizes)] if apart else []), "one pass of a tower"
 
 
 def test_a_lot_that_is_learnt_twice_is_clipped() -> None:

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 import torch
 from pydantic import ValidationError
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from slvr_data.errors import RunError, UsageError
 from slvr_model.mgrpo.rewards.all_right import all_right
 from slvr_model.mgrpo.rewards.answer import answer, contained, exact, graded, letter
 from slvr_model.mgrpo.rewards.consistency import consistency
 from slvr_model.mgrpo.rewards.cost_parity import cost_factors
-from slvr_model.mgrpo.rewards.facts import Term, facts_of
+from slvr_model.mgrpo.rewards.facts import Term, costs_of, facts_of
 from slvr_model.mgrpo.rewards.format import formed
 from slvr_model.mgrpo.rewards.stability import stability
 from slvr_model.mgrpo.settings import RewardConfig, form_of
@@ -240,3 +241,14 @@ def test_facts_of_rollouts_sort_latents_by_query_and_number() -> None:
     decoded.latent_BT[1, 2] = False
     with pytest.raises(RunError, match="max_new_tokens"):
         facts_of(held)
+
+
+def test_what_replies_cost_is_on_the_host_as_rewards_are() -> None:
+    """Wherever rollouts are; a GPU is only pretended here."""
+    from types import SimpleNamespace
+
+    with FakeTensorMode():
+        kept_BT = torch.ones(4, 3, dtype=torch.bool, device="cuda")
+        held: Any = SimpleNamespace(queries=2, number=2, decoded=SimpleNamespace(kept_BT=kept_BT))
+        costs_kG = costs_of(held)
+        assert kept_BT.is_cuda and costs_kG.device.type == "cpu" and costs_kG.shape == (2, 2)

@@ -13,6 +13,7 @@ from slvr_data.errors import UsageError
 from slvr_model.decoding import score
 from slvr_model.mgrpo.asking import Asking
 from slvr_model.mgrpo.generate import InProcess
+from slvr_model.mgrpo.pictures import Pictures
 from slvr_model.mgrpo.query_latents import query_latents
 from slvr_model.mgrpo.replies import joined, openings
 from slvr_model.mgrpo.scoring import Scored, parts_of, score_part, scored, scored_parts
@@ -215,10 +216,12 @@ def test_pictures_are_encoded_once_unless_they_are_trained() -> None:
     with counted(made.model.model.visual) as patches:
         scored(made.model, held, micro_rows=2)
     assert patches == [sizes[0]] * 3 + [sizes[1]] * 2
-    with counted(made.model.model.visual) as patches:
-        part = next(parts_of(held, made.model.layout, 9))
-        scored_once = score_part(made.model, part, visual_MD=made.model.encode(part.batch))
-    assert patches == [sum(sizes)] and scored_once.logprobs_BT.requires_grad
+    still = new_talkative()
+    still.model.visual.requires_grad_(False)
+    seen = Pictures(still)
+    with counted(still.model.visual) as patches:
+        once = [score_part(still, part, pictures=seen) for part in parts_of(held, still.layout, 2)]
+    assert patches == sizes and all(one.logprobs_BT.requires_grad for one in once)
 
 
 def test_entropies_and_states() -> None:

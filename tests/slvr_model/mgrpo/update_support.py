@@ -12,6 +12,8 @@ from torch import Tensor
 from slvr_model.mgrpo.composer import Rewards
 from slvr_model.mgrpo.config import MgrpoConfig
 from slvr_model.mgrpo.generate import InProcess
+from slvr_model.mgrpo.judging import Judge
+from slvr_model.mgrpo.pictures import Pictures
 from slvr_model.mgrpo.play import Player, Rewarder
 from slvr_model.mgrpo.policy import Policy
 from slvr_model.mgrpo.processes import Processes
@@ -55,21 +57,33 @@ def rigged(facts: Facts, config: RewardConfig) -> Rewards:
 class Bench:
     """A trainer's parts for one model, without its loop."""
 
-    def __init__(self, config: MgrpoConfig, rewarder: Rewarder = rigged, model: SlvrModel | None = None) -> None:
+    def __init__(
+        self,
+        config: MgrpoConfig,
+        rewarder: Rewarder = rigged,
+        model: SlvrModel | None = None,
+        *,
+        judge: Judge | None = None,
+        other: SlvrModel | None = None,
+    ) -> None:
+        """`other`: the reference, in place of the model as it is."""
         self.config = config
         self.model = copy.deepcopy(talkative()) if model is None else model
         for parameter in self.model.model.visual.parameters():
             parameter.requires_grad_(False)
         objective = opened(config.objective.kind, self.model)
         self.shown: list[Shown] = [shown(objective), shown(objective, 3, 2, region="other")]
-        self.generator = InProcess(self.model, objective, tiny()[1].tokenizer, config.sampling, SEED)
-        reference = Copied(copy.deepcopy(self.model)) if config.needs_reference else None
+        seen, tokenizer = Pictures(self.model), tiny()[1].tokenizer
+        self.generator = InProcess(self.model, objective, tokenizer, config.sampling, SEED, seen)
+        reference = None
+        if config.needs_reference:
+            reference = Copied(other) if other else Copied(copy.deepcopy(self.model), seen)
         tokens = self.model.latent_config.tokens
-        self.player = Player(config, self.generator, objective.form, tokens, reference, rewarder=rewarder)
+        self.player = Player(config, self.generator, objective.form, tokens, reference, judge, rewarder, seen)
         policy = Policy(self.model)
         self.optimizer = optimizer_of(policy, config.training)
         processes = Processes(Accelerator(cpu=True), policy, config.sharding)
-        self.update = Update(config, processes, self.optimizer, reference, objective.form)
+        self.update = Update(config, processes, self.optimizer, reference, objective.form, seen)
 
     def learnt(self, number: int = 1) -> dict[str, float]:
         """The numbers of a lot that was played and learnt."""

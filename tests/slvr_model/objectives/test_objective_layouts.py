@@ -88,6 +88,20 @@ def test_the_answer_is_found_in_a_reply(kind: str) -> None:
     assert tokenizer.decode(objective.answer(lettered)) == sample.answer
 
 
+def test_words_stay_in_the_answer_and_any_end_closes_it() -> None:
+    """A public text configuration names no padding: id 0, with which rows are then filled up, is a word there."""
+    model, processor = new_tiny(3)
+    sample, tokenizer = support.samples()[0], processor.tokenizer
+    *words, end = support.answer_ids(sample)
+    other = next(token for token in range(len(tokenizer)) if token not in (*words, end))
+    model.config.get_text_config(decoder=True).pad_token_id = words[0]
+    model.generation_config.eos_token_id = [end, other]
+    objective = support.opened("slvr", model)
+    assert model.layout.pad_token == words[0]
+    for closing in ((end,), (other,), (other, words[0], words[0]), ()):
+        assert tokenizer.decode(objective.answer((*words, *closing))) == sample.answer
+
+
 def model_pad() -> int:
     return support.tiny()[0].layout.pad_token
 

@@ -64,6 +64,7 @@ def test_every_setting_is_explained() -> None:
         ("training.rows.x=1", r"'rows' holds a value, not settings"),
         ("training.checkpointing=true", r'feed "schedule" needs a cache, which training\.checkpointing forbids'),
         ("data.access=streamed", r'lengths "grouped" needs all lengths beforehand'),
+        ("model.dtype=bfloat16", r"model\.dtype bfloat16 without training\.lora: .* take float32"),
         ("training.questions=3", r'training\.questions is of lengths "shared", these are "grouped": leave it out'),
     ],
 )

@@ -132,6 +132,19 @@ def test_fully_shard_over_two_processes_is_one_process() -> None:
     assert "equal: loss" in apart("-m", "tests.slvr_model.sft.sharded")
 
 
+def test_processes_that_see_different_checkpoints_do_not_go_on() -> None:
+    code = (
+        "import os, pathlib, sys, accelerate; from slvr_model.sft.records import agree\n"
+        "accelerate.PartialState(cpu=True); agree(None); agree(pathlib.Path('run/checkpoint-4'))\n"
+        "try: agree(pathlib.Path(f'run/checkpoint-{os.environ[\"RANK\"]}'))\n"
+        "except Exception as error: print(type(error).__name__, error, flush=True)\n"
+        "accelerate.PartialState().destroy_process_group()"
+    )
+    said = [line for line in apart("-c", code).splitlines() if line.startswith("RunError")]
+    assert len(said) == 2
+    assert "checkpoint-0 (on 1 of 2), checkpoint-1 (on 1 of 2): the file system shows old listings" in said[0]
+
+
 def cut_behind(run: Path, step: int) -> None:
     """As if a run had been killed when this checkpoint was its last."""
     shutil.rmtree(run / "checkpoint")

@@ -15,7 +15,7 @@ from slvr_model.objectives.config import ObjectiveConfig
 from slvr_model.rows import Row
 from slvr_model.sft.config import LoraConfig, ModelConfig, SftConfig
 from slvr_model.sft.learner import Learner
-from slvr_model.sft.start import add_lora, checkpoint_layers, freeze, measure, open_start, plain_state
+from slvr_model.sft.start import add_lora, checkpoint_layers, freeze, measure, open_start, plain_state, prepare
 from slvr_model.sft.trainer import load_learner, save_learner
 from slvr_model.tiny import new_plain, new_tiny, tiny_processor
 from tests.slvr_model.support import asked_rows, layout, model, picture, prefix, taught
@@ -59,6 +59,23 @@ def test_vision_and_merger_stand_still_unless_told(vision: bool, merger: bool) -
     for name, parameter in made.named_parameters():
         inside = merger if ".merger." in name else vision
         assert parameter.requires_grad == (inside if ".visual." in name else True), name
+
+
+def test_what_is_trained_is_float32_beside_weights_in_bfloat16(tmp_path: Path) -> None:
+    """A step of 1e-5 moves each of them, which in bfloat16 would be lost in most."""
+    pytest.importorskip("peft")
+    config = ModelConfig(start=str(public(tmp_path)), dtype="bfloat16")
+    made, _ = open_start(config, 48, 0)
+    prepare(made, config, LoraConfig(rank=4, vocabulary=False), 0)
+    trained = {name: one for name, one in made.named_parameters() if one.requires_grad}
+    still = {name: one for name, one in made.named_parameters() if not one.requires_grad}
+    assert {one.dtype for one in trained.values()} == {torch.float32} == {one.dtype for one in made.latents.buffers()}
+    assert {one.dtype for one in still.values()} == {torch.bfloat16} and len(still) > len(trained)
+    before = {name: one.detach().clone() for name, one in trained.items()}
+    for one in trained.values():
+        one.grad = torch.ones_like(one)
+    torch.optim.AdamW(trained.values(), lr=1e-5, weight_decay=0).step()
+    assert all((one != before[name]).all() for name, one in trained.items())
 
 
 def test_statistics_are_those_of_the_regions_slots() -> None:

@@ -9,50 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageEnhance
 
 from slvr_data.checks.global_ import near_pictures
-from slvr_data.checks.global_.near_pictures import (
-    MAX_DISTANCE,
-    candidates,
-    clusters,
-    encoded_thumbnail,
-    near_identical,
-    thumbnail,
-)
+from slvr_data.checks.global_.near_hashes import MAX_DISTANCE
+from slvr_data.checks.global_.near_pictures import clusters, encoded_thumbnail, near_identical, thumbnail
 from slvr_data.images import perceptual_hash
 from tests.builds import photograph
-
-hashes = st.integers(0, 2**64 - 1)
-flips = st.sets(st.integers(0, 63), max_size=MAX_DISTANCE + 2)
-
-
-def slow(found: list[int]) -> set[tuple[int, int]]:
-    pairs = ((i, j) for j in range(len(found)) for i in range(j))
-    return {(i, j) for i, j in pairs if (found[i] ^ found[j]).bit_count() <= MAX_DISTANCE}
-
-
-@given(
-    st.lists(hashes, min_size=1, max_size=12, unique=True), st.lists(st.tuples(st.integers(0, 11), flips), max_size=25)
-)
-@settings(max_examples=300, deadline=None)
-def test_candidates_are_those_of_a_slow_search(some: list[int], planted: list[tuple[int, set[int]]]) -> None:
-    near = [some[index % len(some)] ^ sum(1 << bit for bit in bits) for index, bits in planted]
-    every = list(dict.fromkeys([*some, *near]))
-    found = list(candidates(np.array(every, np.uint64)))
-    assert len(set(found)) == len(found)
-    assert set(found) == slow(every)
-
-
-@pytest.mark.parametrize("chunk", [1, 2, 7, 1 << 22])
-def test_pieces_of_any_size(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
-    """Hashes that share whole bands: one long list of pairs, however it is cut."""
-    monkeypatch.setattr(near_pictures, "_CHUNK", chunk)
-    rng = random.Random(5)
-    every = list({rng.getrandbits(3) << 48 | rng.getrandbits(4) << 16 | rng.getrandbits(5) for _ in range(60)})
-    assert set(candidates(np.array(every, np.uint64))) == slow(every)
 
 
 def shot(seed: int, size: tuple[int, int] = (400, 300)) -> Image.Image:
@@ -167,12 +132,95 @@ def test_only_proposed_pictures_are_looked_at() -> None:
     assert set(asked) == {"a", "c"}
 
 
-def test_a_hundred_thousand_hashes_take_little_time() -> None:
-    import time
+def slow_clusters(pictures: dict[str, tuple[int, Any]]) -> list[list[str]]:
+    """As `clusters`, pair by pair."""
+    by_hash: dict[int, list[list[str]]] = {}
+    for name in sorted(pictures):
+        value, seen = pictures[name]
+        groups = by_hash.setdefault(value, [])
+        for group in groups:
+            if near_identical(pictures[group[0]][1], seen):
+                group.append(name)
+                break
+        else:
+            groups.append([name])
+    joined = [(value, set(group)) for value, groups in by_hash.items() for group in groups]
+    together = {group[0]: group for _, members in joined for group in [sorted(members)]}
+    of = {first: first for first in together}
 
-    rng = np.random.default_rng(3)
-    some = rng.integers(0, 2**63, 100_000, dtype=np.uint64)
-    some[1::1000] = some[::1000] ^ np.uint64(0x8001)
-    started = time.process_time()
-    found = list(candidates(some))
-    assert len(found) >= 100 and time.process_time() - started < 10
+    def root(name: str) -> str:
+        return name if of[name] == name else root(of[name])
+
+    for one in together:
+        for other in together:
+            (a, seen), (b, as_well) = pictures[one], pictures[other]
+            if a != b and (a ^ b).bit_count() <= MAX_DISTANCE and near_identical(seen, as_well):
+                of[max(root(one), root(other))] = min(root(one), root(other))
+    found: dict[str, list[str]] = {}
+    for first, members in together.items():
+        found.setdefault(root(first), []).extend(members)
+    return sorted(sorted(group) for group in found.values() if len(group) > 1)
+
+
+def heap(count: int, seed: int, step: float) -> dict[str, tuple[int, Any]]:
+    """Pictures whose hashes lie close together, some of them equal, and which differ by about what may differ."""
+    rng = np.random.default_rng(seed)
+    pictures = {}
+    for number in range(count):
+        value = int(sum(1 << int(bit) for bit in rng.choice(64, rng.integers(0, 4), replace=False)))
+        blocks = rng.uniform(100 - step, 100 + step, (8, 8, 3)) * rng.choice([0.9, 1.0, 1.1])
+        fine = rng.integers(-4, 5, (64, 64, 3))
+        seen = blocks.repeat(8, 0).repeat(8, 1).astype(np.int16) + fine.astype(np.int16)
+        pictures[f"p{rng.integers(1 << 30):010d}{number}"] = (value, seen)
+    return pictures
+
+
+@pytest.mark.parametrize("step", [0, 5, 8, 9])
+def test_heaps_are_grouped_as_pair_by_pair(step: int) -> None:
+    grouped = []
+    for seed in range(3):
+        pictures = heap(60, seed, step)
+        hashes = np.array([value for value, _ in pictures.values()], np.uint64)
+        grouped.append(clusters(list(pictures), hashes, lambda name, seen=pictures: seen[name][1]))
+        assert grouped[-1] == slow_clusters(pictures)
+    assert any(grouped) and not all(len(groups) == 1 for groups in grouped)
+
+
+@given(st.integers(0, 4), st.integers(-9, 9), st.integers(0, 63), st.booleans(), st.integers(0, 40), st.randoms())
+@example(0, 0, 0, True, 18, random.Random(0))
+@example(0, 7, 0, False, 0, random.Random(0))
+@settings(max_examples=200, deadline=None)
+def test_what_is_just_alike_is_never_passed_over(
+    below: int, shift: int, block: int, wide: bool, more: int, rng: random.Random
+) -> None:
+    """Two pictures under one hash and under two, about the bounds of what is near-identical."""
+    noise = np.random.default_rng(rng.getrandbits(32))
+    one = noise.integers(60, 180, (64, 64, 3)).astype(np.int16)
+    other = one + np.int16(shift) + noise.integers(-below, below + 1, one.shape).astype(np.int16)
+    y, x = 8 * (block // 8), 8 * (block % 8)
+    side = 16 if wide else 8
+    other[y : y + side, x : x + side] += np.int16(more)
+    pictures = {"a": one, "b": other}
+    expected = [["a", "b"]] if near_identical(one, other) else []
+    assert clusters(["a", "b"], np.array([5, 5], np.uint64), pictures.__getitem__) == expected
+    assert clusters(["a", "b"], np.array([5, 7], np.uint64), pictures.__getitem__) == expected
+
+
+@pytest.mark.parametrize("levels", [1, 250])
+@pytest.mark.parametrize("bits", [0, 3])
+def test_a_heap_costs_few_looks(levels: int, bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand blank pictures: two are compared where that may join them, not each with each."""
+    rng, compared = np.random.default_rng(1), []
+    value = np.array([sum(1 << int(b) for b in rng.choice(64, bits, replace=False)) for _ in range(1000)], np.uint64)
+    names = [f"{number:04d}" for number in range(1000)]
+    colors = {name: flat(0) + np.array([number % levels, 97 * number % 250, 0], np.int16)
+              if levels > 1 else flat(9) for number, name in enumerate(names)}  # fmt: skip
+
+    def compare(one: Any, other: Any) -> bool:
+        compared.append(1)
+        return near_identical(one, other)
+
+    monkeypatch.setattr(near_pictures, "near_identical", compare)
+    found = clusters(names, value, colors.__getitem__)
+    assert sum(map(len, found)) > 900
+    assert len(compared) < 20_000

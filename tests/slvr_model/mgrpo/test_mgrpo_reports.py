@@ -1,0 +1,64 @@
+"""Where numbers go besides the log: events in the run's own folder, a project under the run's name."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from slvr_data.errors import UsageError
+from slvr_model.mgrpo.config import MgrpoConfig
+from slvr_model.mgrpo.run import train_mgrpo
+
+QUICK = ("training.steps=1", "preflight.regions=1", "evaluation.regions=0", "cases.every=0")
+TRACKIO = """
+import json, pathlib
+
+class Run:
+    def __init__(self, told):
+        self.told = told
+    def log(self, values, **_):
+        self.told["logged"] = sorted(values)
+    def finish(self):
+        pathlib.Path(FILE).write_text(json.dumps(self.told))
+
+def init(**told):
+    return Run(told)
+"""
+"""What is called of trackio, which is an option and needs no server: what it was told goes to a file."""
+
+
+def test_reports_are_the_runs_own(
+    set_up: Callable[..., MgrpoConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    (tmp_path / "stand-in").mkdir()
+    (tmp_path / "stand-in/trackio.py").write_text(f"FILE = {str(tmp_path / 'told.json')!r}\n{TRACKIO}")
+    monkeypatch.syspath_prepend(str(tmp_path / "stand-in"))
+    monkeypatch.delitem(sys.modules, "trackio", raising=False)
+    config = set_up(*QUICK, "logging.report=[tensorboard, trackio]", "logging.project=here", "logging.name=first")
+    assert config.out is not None
+    train_mgrpo(config, "slvr:tiny")
+    monkeypatch.delitem(sys.modules, "trackio")
+    told = json.loads((tmp_path / "told.json").read_text())
+    assert (told["project"], told["name"]) == ("here", "first") and "reward/total" in told["logged"]
+    assert sorted(one.name for one in config.out.iterdir() if one.is_dir()) == ["checkpoint", "tensorboard"]
+    events = EventAccumulator(str(config.out / "tensorboard")).Reload()
+    (line,) = [json.loads(line) for line in (config.out / "log.jsonl").read_text().splitlines()]
+    (written,) = events.Scalars("reward/total")
+    assert written.step == 1 and written.value == pytest.approx(line["reward/total"])
+
+
+def test_a_run_that_is_refused_writes_into_nobodys_folder(set_up: Callable[..., MgrpoConfig]) -> None:
+    config = set_up(*QUICK, "logging.report=[tensorboard]")
+    assert config.out is not None
+    config.out.mkdir()
+    (config.out / "sft.yaml").write_bytes(b"mine")
+    with pytest.raises(UsageError, match=r"holds a run of stage 1 \(sft\.yaml\)"):
+        train_mgrpo(config, "slvr:tiny")
+    assert [one.name for one in config.out.iterdir()] == ["sft.yaml"]
