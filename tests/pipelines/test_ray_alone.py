@@ -30,6 +30,7 @@ needs_ray = pytest.mark.skipif(
 
 
 @needs_ray
+@pytest.mark.slow
 def test_nothing_of_it_survives(tmp_path: Path) -> None:
     """Killed in the middle of its work, it leaves no process behind."""
     file, out = coco(tmp_path, 60, size=(640, 480)), tmp_path / "set"

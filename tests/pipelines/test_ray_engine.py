@@ -103,6 +103,7 @@ class Running(threading.Thread):
         return self.done
 
 
+@pytest.mark.slow
 def test_a_served_build_asks_from_one_process(ray: Ray, file: Path, tmp_path: Path) -> None:
     """A shard ends its worker while it encodes: its other picture is asked about alone, and nothing is asked twice."""
     out, alone = tmp_path / "set", tmp_path / "alone"
@@ -121,6 +122,7 @@ def test_a_served_build_asks_from_one_process(ray: Ray, file: Path, tmp_path: Pa
         assert len(calls(stub)) - asked <= asked + 4, "but for the canaries of two starts"
 
 
+@pytest.mark.slow
 def test_a_worker_a_node_and_a_picture_that_kills(ray: Ray, file: Path, local: Any, tmp_path: Path) -> None:
     """A killed worker and a node that goes cost nothing; the pictures that kill their workers, one only when it
     is compared with what is avoided, stay open, alone.

@@ -87,7 +87,7 @@ def asked_again(stub: RunningStub, stopped_at: list[tuple[float, float]]) -> lis
 def test_killed_at_random_several_times(slow: RunningStub, clean: Path, tmp_path: Path, faults: float) -> None:
     out = tmp_path / "set"
     slow.control(faults=mixed(faults, without=("timeout",)) if faults else {})
-    command = build(slow, out, "--shard-size", 3, "--set", "served.timeout=5")
+    command = build(slow, out, "--shard-size", 3, "--set", "served.timeout=5", workers=1 if faults else 2)
     stopped, done = [], {}
     for kill in range(4):
         have = answered(slow)
