@@ -40,11 +40,15 @@ def test_reports_are_the_runs_own(
     (tmp_path / "stand-in").mkdir()
     (tmp_path / "stand-in/trackio.py").write_text(f"FILE = {str(tmp_path / 'told.json')!r}\n{TRACKIO}")
     monkeypatch.syspath_prepend(str(tmp_path / "stand-in"))
-    monkeypatch.delitem(sys.modules, "trackio", raising=False)
+    real = sys.modules.pop("trackio", None)
     config = set_up(*QUICK, "logging.report=[tensorboard, trackio]", "logging.project=here", "logging.name=first")
     assert config.out is not None
-    train_mgrpo(config, "slvr:tiny")
-    monkeypatch.delitem(sys.modules, "trackio")
+    try:
+        train_mgrpo(config, "slvr:tiny")
+    finally:  # no later test may find the stand-in
+        del sys.modules["trackio"]
+        if real is not None:
+            sys.modules["trackio"] = real
     told = json.loads((tmp_path / "told.json").read_text())
     assert (told["project"], told["name"]) == ("here", "first") and "reward/total" in told["logged"]
     assert sorted(one.name for one in config.out.iterdir() if one.is_dir()) == ["checkpoint", "tensorboard"]
