@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import threading
-import uuid
 from pathlib import Path
 
 import pytest
@@ -20,16 +19,6 @@ from slvr_data.remote.record import load_record, save_record
 from slvr_data.remote.steady import RefusedError
 from tests.builds import wait_for
 from tests.slvr_data.remote.copies import Copy, another
-
-
-@pytest.fixture
-def place() -> Place:
-    return Place(f"memory://{uuid.uuid4().hex}/set")
-
-
-@pytest.fixture
-def copy(place: Place, tmp_path: Path) -> Copy:
-    return Copy(place, tmp_path / "one" / "set").begin()
 
 
 def test_a_removal_that_a_kill_kept_from_being_sent_is_done_by_the_next_run(copy: Copy) -> None:

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import threading
-import uuid
 from pathlib import Path
 
 import pytest
@@ -24,16 +23,6 @@ from slvr_data.requests.store import RequestStore
 from tests.builds import wait_for
 from tests.slvr_data.remote.copies import Copy, another
 from tests.slvr_data.requests.putting import reply
-
-
-@pytest.fixture
-def place() -> Place:
-    return Place(f"memory://{uuid.uuid4().hex}/set")
-
-
-@pytest.fixture
-def copy(place: Place, tmp_path: Path) -> Copy:
-    return Copy(place, tmp_path / "one" / "set").begin()
 
 
 def test_units_and_files_go_there_and_come_back(copy: Copy, tmp_path: Path) -> None:
