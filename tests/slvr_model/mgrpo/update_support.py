@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState  # type: ignore[import-untyped]
 from torch import Tensor
 
 from slvr_model.mgrpo.composer import Rewards
@@ -82,6 +83,7 @@ class Bench:
         self.player = Player(config, self.generator, objective.form, tokens, reference, judge, rewarder, seen)
         policy = Policy(self.model)
         self.optimizer = optimizer_of(policy, config.training)
+        AcceleratorState._reset_state()  # of an earlier run of this process, which may have computed in bfloat16
         processes = Processes(Accelerator(cpu=True), policy, config.sharding)
         self.update = Update(config, processes, self.optimizer, reference, objective.form, seen)
 
