@@ -137,7 +137,7 @@ def test_processes_that_see_different_checkpoints_do_not_go_on() -> None:
         "import os, pathlib, sys, accelerate; from slvr_model.sft.records import agree\n"
         "accelerate.PartialState(cpu=True); agree(None); agree(pathlib.Path('run/checkpoint-4'))\n"
         "try: agree(pathlib.Path(f'run/checkpoint-{os.environ[\"RANK\"]}'))\n"
-        "except Exception as error: print(type(error).__name__, error, flush=True)\n"
+        "except Exception as error: os.write(1, f'{type(error).__name__} {error}\\n'.encode())\n"  # one write: lines stay whole
         "accelerate.PartialState().destroy_process_group()"
     )
     said = [line for line in apart("-c", code).splitlines() if line.startswith("RunError")]
