@@ -97,6 +97,11 @@ def build(out: Path, scenes: int, shard: int, engine: list[str], ray: Ray, *more
     return Told(wall, driver, driver + ray.cpu() - before, accounts)
 
 
+def over(one: float, other: float, digits: int = 0) -> str:
+    """The quotient; unknown where so little was built that start-up, which is taken off, hides it."""
+    return f"{one / other:.{digits}f}" if one > 0 and other > 0 else "unknown"
+
+
 def engines(base: Path, ray: Ray, regions: int, rounds: int) -> None:
     """Both engines in turns; the median of the rounds."""
     scenes = round(regions / REGIONS_PER_SCENE)
@@ -119,8 +124,8 @@ def engines(base: Path, ray: Ray, regions: int, rounds: int) -> None:
         spent[name, shard] = wall, cpu
         print(f"{name:>12} {shard:>10} {wall:8.1f} {cpu:8.1f}")
     for shard in (LARGE, SMALL):
-        wall, cpu = (mine / theirs for mine, theirs in zip(spent["ray", shard], spent["local", shard], strict=True))
-        print(f"ray / local, shards of {shard}: wall {wall:.2f}, CPU {cpu:.2f} (bar 1.15)")
+        wall, cpu = (over(mine, theirs, 2) for mine, theirs in zip(spent["ray", shard], spent["local", shard], strict=True))
+        print(f"ray / local, shards of {shard}: wall {wall}, CPU {cpu} (bar 1.15)")
     shards = scenes / SMALL - scenes / LARGE
     for name in ("local", "ray"):
         more = 1000 * (spent[name, SMALL][1] - spent[name, LARGE][1]) / shards
@@ -136,9 +141,9 @@ def served(base: Path, ray: Ray, regions: int) -> None:
         start = build(base / "served-start", 2, 1, ray.options, ray, *asked)
         told = build(base / "served", scenes, 16, ray.options, ray, *asked)
     more = told.accounts["regions"] - start.accounts["regions"]
-    cpu = (told.driver - start.driver) / more
-    print(f"served by ray: {more / (told.wall - start.wall):.0f} replies/s with the publication")
-    print(f"{1000 * cpu:.2f} ms of the driver's CPU a reply: one driver carries {1 / cpu:.0f} replies/s")
+    wall, cpu = told.wall - start.wall, told.driver - start.driver
+    print(f"served by ray: {over(more, wall)} replies/s with the publication")
+    print(f"{over(1000 * cpu, more, 2)} ms of the driver's CPU a reply: one driver carries {over(more, cpu)} replies/s")
 
 
 def main() -> None:

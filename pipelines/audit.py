@@ -9,8 +9,9 @@ from typing import Any
 
 from PIL import Image
 
+from pipelines.remote import page_of
 from slvr_data import geometry, masks
-from slvr_data.audit.sample import DrawnRegion, Sample, draw, rows_where, set_hash
+from slvr_data.audit.sample import DrawnRegion, Sample, draw, rows_with, set_hash
 from slvr_data.audit.summary import NAME, AuditSummary, Part, save_summary, summarise
 from slvr_data.audit.verdicts import load_verdicts
 from slvr_data.errors import UsageError
@@ -18,6 +19,8 @@ from slvr_data.files import write_atomic
 from slvr_data.images import crop, decoded, encode_jpeg
 from slvr_data.manifest import Manifest, load_manifest
 from slvr_data.pages.audit import AuditItem, AuditPicture, Point, render_audit
+from slvr_data.remote.addresses import shown
+from slvr_data.remote.reading import each_footer_once
 from slvr_data.schema import AttributeProfile, Mask
 from slvr_data.stats import Kappa
 
@@ -27,21 +30,27 @@ CROP = 384
 """Longer side of the crops."""
 PADDING = 0.15
 """Share of the box that a crop shows around it."""
+_SHOWN = ("region_id", "image_id", "bbox", "mask", "references", "profile")
+"""What the page shows of a region."""
 
 
-def write_page(folder: Path, n: int, seed: int, output: Path | None) -> Path:
+def write_page(folder: Path, n: int, seed: int, output: Path | None, scratch: Path | None = None) -> Path:
     """Draw `n` regions and write the page on which they are judged; its path.
+
+    `folder` may be an address: there too, nothing is read but what the draw needs of each region, and the row groups of
+    what was drawn. `scratch` is where the page of such a set goes unless told.
 
     Raises:
         UsageError: there is no published set, it ships no pictures, or the page has no folder to go to.
+        RunError: a file of the set is damaged, or was taken away meanwhile.
     """
     manifest = load_manifest(folder)
-    work = folder / ".work"
-    target = output or (work if work.is_dir() else folder) / "audit.html"
+    target = output or page_of(folder, "audit.html", scratch)
     if not target.parent.is_dir():
         raise UsageError(f"--html {target}: there is no folder {target.parent}")
-    sample = draw(folder, manifest, n, seed)
-    pictures, items = _gathered(folder, manifest, sample)
+    with each_footer_once():
+        sample = draw(folder, manifest, n, seed)
+        pictures, items = _gathered(folder, manifest, sample)
     facts = [
         ("set", sample.set[:12]),
         ("published", f"{sum(s.size for s in sample.strata):,} regions"),
@@ -59,13 +68,13 @@ def _gathered(folder: Path, manifest: Manifest, sample: Sample) -> tuple[dict[st
     drawn = {region.region_id: region for region in sample.regions}
     wanted = {region.image_id for region in sample.regions}
     rows: dict[str, list[dict[str, Any]]] = {}
-    for row in rows_where(folder, manifest, "attributes", "image_id", wanted):
+    for row in rows_with(folder, manifest, "attributes", wanted, _SHOWN):
         rows.setdefault(row["image_id"], []).append(row)
     pictures: dict[str, AuditPicture] = {}
     items: dict[str, AuditItem] = {}
-    for image in rows_where(folder, manifest, "images", "image_id", wanted):
+    for image in rows_with(folder, manifest, "images", wanted):
         if image["image"] is None:
-            raise UsageError(f"{folder} ships no pictures: restore them with slvr-data attach")
+            raise UsageError(f"{shown(folder)} ships no pictures: restore them with slvr-data attach")
         pixels = decoded(image["image"]["bytes"])
         own = rows[image["image_id"]]
         neighbours = {row["region_id"]: row["bbox"] for row in own}

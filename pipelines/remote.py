@@ -1,7 +1,8 @@
 """Commands on sets at an address: each works on a local copy, which is fetched before and sent after, or read alone.
 
-Everything between is as on one machine: no stage, check or publication knows of addresses. `preview`, `stats` and
-`validate --sample` make no copy: they read parts of the published files where they lie (`slvr_data.remote.reading`).
+Everything between is as on one machine: no stage, check or publication knows of addresses. `preview`, `audit` (but for
+`--read`), `stats` and `validate --sample` make no copy: they read parts of the published files where they lie
+(`slvr_data.remote.reading`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 from slvr_data.errors import SlvrError
 from slvr_data.files import disk_errors
+from slvr_data.manifest import NAME as MANIFEST
 from slvr_data.manifest import load_manifest
 from slvr_data.remote.addresses import copy_of, local_path
 from slvr_data.remote.artefacts import WORK
@@ -96,16 +98,17 @@ def _copy(place: Place, scratch: Path | None) -> Path:
     return scratch_of(place, scratch, "read")
 
 
-def page_of(folder: Path, name: str) -> Path:
+def page_of(folder: Path, name: str, scratch: Path | None = None) -> Path:
     """Where a page about a set goes unless told: among its working files, if it has any, or beside what is published.
 
-    The page about a set at an address goes among the working files of its copy for readers, whatever else that holds.
+    The page about a set at an address goes among the working files of its copy for readers (below `scratch`, as in
+    `reading`), whatever else that holds.
     """
     place = place_of(folder)
     if place is None:
         here = local_path(folder)
         return (here / WORK if (here / WORK).is_dir() else here) / name
-    work = _copy(place, None) / WORK
+    work = _copy(place, scratch) / WORK
     with disk_errors(f"making {work}"):
         work.mkdir(parents=True, exist_ok=True)
     return work / name
@@ -144,7 +147,12 @@ def named(place: Place, copy: Path) -> Iterator[None]:
 
 
 def status(folder: Path) -> dict[str, Any]:
-    """As `pipelines.report.status`, also of a set at an address."""
+    """As `pipelines.report.status`, also of a set at an address: there with what its finished work tells is left.
+
+    Raises:
+        UsageError: there is no set.
+        RunError: as `pipelines.remote_work.work_at`.
+    """
     from pipelines import report
 
     place = place_of(folder)
@@ -152,20 +160,27 @@ def status(folder: Path) -> dict[str, Any]:
         return report.status(local_path(folder))
     import tempfile
 
+    from pipelines.progress import eta_text
+    from pipelines.remote_work import work_at
     from slvr_data.remote import holding
-    from slvr_data.remote.fetching import fetch_file
 
     with tempfile.TemporaryDirectory() as held:
         copy = Path(held) / place.address.rpartition("/")[2]
-        for name in ("manifest.json", f"{WORK}/progress.json", _LEDGER):
+        for name in (MANIFEST, f"{WORK}/progress.json", _LEDGER):
             with suppress(FileNotFoundError):
-                fetch_file(place, name, copy / name)
+                data = place.read(name)
+                (copy / name).parent.mkdir(parents=True, exist_ok=True)
+                (copy / name).write_bytes(data)
+        listed = place.names(WORK)
+        if listed:
+            (copy / WORK).mkdir(parents=True, exist_ok=True)
         with named(place, copy):
             found = report.status(copy)
-        found["writer"] = holding.holder(place)
-        if "progress" in found and not found["writer"]:
-            found["progress"]["left"] = ""
-        return found
+    work = work_at(place, listed)
+    found["writer"] = holding.holder(place)
+    if found["writer"] and "progress" in found:
+        found["progress"]["left"] = eta_text(found["progress"], found["progress"]["rate"])
+    return found | work
 
 
 def stats(folder: Path) -> dict[str, Any]:

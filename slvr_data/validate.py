@@ -18,7 +18,7 @@ from slvr_data.errors import RunError
 from slvr_data.manifest import Manifest, load_manifest
 from slvr_data.release import unnamed_files
 from slvr_data.remote.addresses import address_of, shown
-from slvr_data.remote.reading import digest_of, open_parquet, read_bytes, size_of
+from slvr_data.remote.reading import digest_of, each_footer_once, open_parquet, read_bytes, size_of
 from slvr_data.schema import AttributeRow, CropRow, EmbeddedAttributeRow, ImageRow, QueryGroup, Rejection
 from slvr_data.shards import DataFile, files_of
 from slvr_data.validate_embeddings import check_embeddings, embedding_columns
@@ -46,6 +46,11 @@ def validate(folder: Path, sample: int | None = None, seed: int = 0) -> tuple[li
         UsageError: there is no manifest to check against.
         RunError: the set was published anew meanwhile, or an address cannot be read.
     """
+    with each_footer_once():
+        return _validated(folder, sample, seed)
+
+
+def _validated(folder: Path, sample: int | None, seed: int) -> tuple[list[str], dict[str, int]]:
     seen = Seen(folder, load_manifest(folder))
     _check_files(seen, hashed=sample is None)
     _check_card(seen)

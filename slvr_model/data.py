@@ -5,6 +5,7 @@ What cannot be used is counted by reason and named; more of it than the error bu
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ NAMED = 5
 """Records that are named per reason."""
 FIRST = 100
 """Samples seen before the error budget is asked for: one bad record in three is no sign yet."""
+DEVIATIONS = 3
+"""Standard deviations above the error budget that end a reading before its end: chance alone seldom goes so far."""
 LONGEST_QUESTION = 2000
 """Characters; SLV-Set's own questions have at most a few hundred."""
 
@@ -90,7 +93,7 @@ class Accounts:
         self.unusable[fault.reason] += records
         if len(self.named[fault.reason]) < NAMED:
             self.named[fault.reason].append(f"{record} ({fault.evidence})")
-        self.check(FIRST)
+        self._check_early()
 
     def add(self, other: Accounts) -> None:
         """Count what another has counted.
@@ -103,15 +106,23 @@ class Accounts:
         for reason, named in other.named.items():
             self.named[reason] += named[: NAMED - len(self.named[reason])]
         if other.unusable:
-            self.check(FIRST)
+            self._check_early()
 
-    def check(self, least: int = 1) -> None:
-        """Hold the budget against what was seen, as if at least `least` records had been.
+    def check(self) -> None:
+        """Hold the budget against all that was seen.
 
         Raises:
             RunError: it is exceeded.
         """
-        if self.unusable.total() > self.budget * max(self.seen, least):
+        self._hold(self.budget * self.seen)
+
+    def _check_early(self) -> None:
+        """While more is to come: only what is more than the budget beyond chance."""
+        expected = self.budget * max(self.seen, FIRST)
+        self._hold(expected + DEVIATIONS * math.sqrt(expected))
+
+    def _hold(self, most: float) -> None:
+        if self.unusable.total() > most:
             raise RunError(
                 f"{self.unusable.total()} of {self.seen} records cannot be used, more than the error budget of "
                 f"{self.budget:.1%} (raise error_budget, or mend the set): {self.report()}"

@@ -47,12 +47,12 @@ def audit(
 ) -> None:
     """Write a page on which a person judges a sample of the set by eye, or read the verdicts back."""
     from pipelines import audit as run
-    from pipelines.remote import reading, writing
+    from pipelines.remote import writing
+    from slvr_data.remote.addresses import local_path
 
     run.check_audit(n, seed, output, read or [], as_json)
     if not read:
-        with reading(folder, scratch=scratch) as here:
-            print(run.write_page(here, 400 if n is None else n, seed or 0, output))
+        print(run.write_page(local_path(folder), 400 if n is None else n, seed or 0, output, scratch))
         return
     with writing(folder, scratch) as here:
         summary = run.read_back(here, read)

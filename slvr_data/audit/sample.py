@@ -5,23 +5,23 @@ from __future__ import annotations
 import hashlib
 import heapq
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
 from slvr_data.errors import UsageError
 from slvr_data.manifest import Manifest
-from slvr_data.reader import rows_of
+from slvr_data.reader import opened, rows_in
+from slvr_data.remote.addresses import shown
 from slvr_data.schema import QueryGroup
 from slvr_data.shards import DataFile, files_of
+from slvr_data.spilled import IdSet
 
 LEAST = 20
 """Regions drawn from every stratum that has as many; fewer where that would take half of the sample."""
+
+_DRAWN_BY = ("region_id", "image_id", "source_refs.source", "provenance.annotator")
 
 Key = tuple[str, str, bool]
 """Source, annotator, and whether there are questions."""
@@ -91,17 +91,20 @@ _JUDGED = ("attributes", "multiquery")
 
 
 def draw(folder: Path, manifest: Manifest, n: int, seed: int) -> Sample:
-    """The sample of `n` regions, the same on every machine.
+    """The sample of `n` regions, the same on every machine and wherever the set lies.
+
+    Of the set it reads ids, and of each region the names of its sources and its annotator; of the regions drawn, their
+    questions.
 
     Raises:
         UsageError: nothing is published, or there are more strata than regions to draw.
+        RunError: a file of the set is damaged, or was taken away meanwhile.
     """
-    asked = {row["region_id"] for row in rows_of(folder, manifest, "multiquery", None, ("region_id",))}
+    asked = IdSet(row["region_id"] for row in _columns_of(folder, manifest, "multiquery", ("region_id",)))
     sizes: Counter[Key] = Counter()
     # Of each stratum the n regions of the smallest hashes; the heap's top is the largest of them.
     best: dict[Key, list[tuple[int, str, str]]] = defaultdict(list)
-    columns = ("region_id", "image_id", "source_refs", "provenance")
-    for row in rows_of(folder, manifest, "attributes", None, columns):
+    for row in _columns_of(folder, manifest, "attributes", _DRAWN_BY):
         source = "+".join(sorted({ref["source"] for ref in row["source_refs"]}))
         key = source, row["provenance"]["annotator"], row["region_id"] in asked
         sizes[key] += 1
@@ -111,7 +114,7 @@ def draw(folder: Path, manifest: Manifest, n: int, seed: int) -> Sample:
         else:
             heapq.heappushpop(best[key], entry)
     if not sizes:
-        raise UsageError(f"{folder} publishes no regions: there is nothing to judge")
+        raise UsageError(f"{shown(folder)} publishes no regions: there is nothing to judge")
     keys = sorted(sizes)
     drawn = allocation([sizes[key] for key in keys], n)
     strata = [Stratum(*key, size=sizes[key], drawn=count) for key, count in zip(keys, drawn, strict=True)]
@@ -120,7 +123,7 @@ def draw(folder: Path, manifest: Manifest, n: int, seed: int) -> Sample:
         for place, stratum in enumerate(strata)
         for rank, region, image in heapq.nlargest(stratum.drawn, best[keys[place]])
     ]
-    groups = _groups_of(folder, manifest, {region for _, region, _, _ in chosen if region in asked})
+    groups = _groups_of(folder, manifest, {region: image for _, region, image, _ in chosen if region in asked})
     regions = [DrawnRegion(r, image, place, groups.get(r, [])) for _, r, image, place in sorted(chosen)]
     return Sample(set_hash(manifest.files), n, seed, strata, regions)
 
@@ -151,22 +154,34 @@ def allocation(sizes: Sequence[int], n: int) -> list[int]:
     return drawn
 
 
-def _groups_of(folder: Path, manifest: Manifest, regions: Collection[str]) -> dict[str, list[QueryGroup]]:
+def _groups_of(folder: Path, manifest: Manifest, regions: Mapping[str, str]) -> dict[str, list[QueryGroup]]:
+    """The groups of regions, which are told with their pictures."""
     found: dict[str, list[QueryGroup]] = defaultdict(list)
-    for row in rows_where(folder, manifest, "multiquery", "region_id", regions):
-        found[row["region_id"]].append(QueryGroup.model_validate(row))
+    for row in rows_with(folder, manifest, "multiquery", set(regions.values())):
+        if row["region_id"] in regions:
+            found[row["region_id"]].append(QueryGroup.model_validate(row))
     return found
 
 
-def rows_where(
-    folder: Path, manifest: Manifest, config: str, column: str, wanted: Collection[str]
+def rows_with(
+    folder: Path, manifest: Manifest, config: str, images: Collection[str], columns: Sequence[str] | None = None
 ) -> Iterator[dict[str, Any]]:
-    """The rows of a config whose `column` has one of the values; only row groups that hold one are read whole."""
-    values = pa.array(sorted(wanted), pa.string())
+    """The rows of a config that belong to these pictures; of other row groups at most ids are read.
+
+    Raises:
+        RunError: a file is damaged, or was taken away meanwhile.
+    """
     for file in files_of(manifest.files, config):
-        with pq.ParquetFile(folder / file.path) as parquet:
-            names = [name for name in parquet.schema_arrow.names if name != "image" or config == "images"]
-            for group in range(parquet.num_row_groups):
-                found = pc.is_in(parquet.read_row_group(group, columns=[column])[column], values)
-                if pc.any(found).as_py():
-                    yield from parquet.read_row_group(group, columns=names).filter(found).to_pylist()
+        with opened(folder / file.path) as parquet:
+            yield from rows_in(parquet, images, columns)
+
+
+def _columns_of(folder: Path, manifest: Manifest, config: str, wanted: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """All rows of a config, of these columns alone: "a.b" is the field b of a struct a, or of a list of them."""
+    for file in files_of(manifest.files, config):
+        with opened(folder / file.path) as parquet:
+            schema = parquet.metadata.schema
+            paths = [schema.column(number).path for number in range(parquet.metadata.num_columns)]
+            columns = [path for path in paths if path.replace(".list.element", "") in wanted]
+            for batch in parquet.iter_batches(batch_size=512, columns=columns):
+                yield from batch.to_pylist()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,48 @@ from slvr_data.errors import RunError
 from slvr_data.files import sha256_of
 from slvr_data.remote.addresses import address_of, local_path
 from slvr_data.remote.place import Place
+
+FOOTERS_BYTES = 16 << 20
+"""Footers that are kept while `each_footer_once` holds; beyond it, those that were not used for the longest go."""
+
+
+class _Known:
+    """What has been asked of objects: their sizes and footers, by address."""
+
+    def __init__(self) -> None:
+        self.sizes: dict[str, int] = {}
+        self._footers: OrderedDict[str, Any] = OrderedDict()
+        self._held = 0
+
+    def footer(self, address: str) -> Any:
+        """A `pyarrow.parquet.FileMetaData`, or None."""
+        if address in self._footers:
+            self._footers.move_to_end(address)
+        return self._footers.get(address)
+
+    def keep(self, address: str, footer: Any) -> None:
+        """Remember it, if it is new."""
+        if address not in self._footers:
+            self._footers[address] = footer
+            self._held += footer.serialized_size
+            while self._held > FOOTERS_BYTES and len(self._footers) > 1:
+                self._held -= self._footers.popitem(last=False)[1].serialized_size
+
+
+_KNOWN: ContextVar[_Known | None] = ContextVar("known", default=None)
+
+
+@contextmanager
+def each_footer_once() -> Iterator[None]:
+    """Meanwhile an object is asked for its size, and a Parquet one for its footer, once, however often it is opened.
+
+    For published data files, whose names change with their content; of a local file nothing is remembered.
+    """
+    before = _KNOWN.set(_Known())
+    try:
+        yield
+    finally:
+        _KNOWN.reset(before)
 
 
 @lru_cache(maxsize=8)
@@ -54,11 +98,21 @@ def size_of(path: Path) -> int | None:
     if there is None:
         here = local_path(path)
         return here.stat().st_size if here.is_file() else None
-    place, name = there
     try:
-        return place.size(name)
+        return _size(*there)
     except FileNotFoundError:
         return None
+
+
+def _size(place: Place, name: str) -> int:
+    """Of an object in bytes. Raises FileNotFoundError."""
+    known = _KNOWN.get()
+    if known is None:
+        return place.size(name)
+    address = f"{place.address}/{name}"
+    if address not in known.sizes:
+        known.sizes[address] = place.size(name)
+    return known.sizes[address]
 
 
 def is_there(path: Path) -> bool:
@@ -79,7 +133,12 @@ def open_parquet(path: Path) -> Any:
     there = _there(path)
     if there is None:
         return pq.ParquetFile(local_path(path))
-    return pq.ParquetFile(_Object(*there), pre_buffer=True)
+    known, address = _KNOWN.get(), f"{there[0].address}/{there[1]}"
+    footer = None if known is None else known.footer(address)
+    parquet = pq.ParquetFile(_Object(*there), metadata=footer, pre_buffer=True)
+    if known is not None:
+        known.keep(address, parquet.metadata)
+    return parquet
 
 
 @contextmanager
@@ -99,7 +158,7 @@ class _Object(io.RawIOBase):
     def __init__(self, place: Place, name: str) -> None:
         self._at, self._place, self._name = 0, place, name
         with _gone(place, name):
-            self._size = place.size(name)
+            self._size = _size(place, name)
 
     def readable(self) -> bool:
         return True

@@ -17,8 +17,10 @@ from typing import Any
 import pytest
 
 from pipelines.engines.ray_cluster import connect
+from slvr_data.remote.place import Place
 from tests.builds import coco, of_coco, published, refused, run, wait_for
 from tests.clusters import cluster, node_of
+from tests.remotes import published_at, s3_found
 from tests.served_builds import calls
 from tests.servers.running import running_stub
 
@@ -151,6 +153,34 @@ def test_a_worker_a_node_and_a_picture_that_kills(ray: Ray, file: Path, local: A
     run("build-multiquery", out, *ray.options)
     assert published(out) == local["questions"]
     assert not list((out / ".work").glob(".*")), "nothing is left over"
+
+
+@pytest.mark.slow
+def test_a_set_at_an_address_is_published_as_a_local_one(ray: Ray, file: Path, tmp_path: Path) -> None:
+    """Workers fill the scratch and know nothing of the store: one is killed over a picture; questions come from an
+    empty scratch.
+    """
+    local, pictures = tmp_path / "set", 6
+    build = of_coco(file, "--limit", pictures)
+    with s3_found():
+        place = Place("s3://bucket/ray/set")
+        ray.set(HELD, "hold")
+        there = ["--out", place.address, "--scratch", tmp_path / "one", "--shard-size", 1]
+        building = Running(*build, *there, *ray.options, code=0)
+        try:
+            run(*build, "--out", local, "--workers", 1)
+            held = ray.held(HELD)
+            assert node_of(ray.made, held), "it is a worker of the cluster that makes this set"
+            os.kill(held, signal.SIGKILL)
+        finally:
+            ray.clear()
+        building.ended()
+        assert published_at(place) == published(local)
+        assert json.loads(place.read("manifest.json"))["accounts"]["published"] == pictures * REGIONS
+        asking = Running("build-multiquery", place.address, "--scratch", tmp_path / "two", *ray.options, code=0)
+        run("build-multiquery", local, "--workers", 1)
+        asking.ended()
+        assert published_at(place) == published(local)
 
 
 def test_machines_without_slvr(ray: Ray, tmp_path: Path) -> None:

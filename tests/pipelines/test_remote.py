@@ -108,6 +108,8 @@ def test_commands_read_it_where_it_lies(
     assert status["published"]["queries published"] > 0
     assert Path(invoke("preview", there, "--pictures", 2).strip()).stat().st_size > 1000
     assert Path(invoke("audit", there, "-n", 5, "--html", tmp_path / "audit.html").strip()).stat().st_size > 1000
+    assert not any((tmp_path / "told").glob("read-*/set/manifest.json"))
+    invoke("rejections", there)
     assert any((tmp_path / "told").glob("read-*/set/manifest.json"))
     Place(there).write("data/images/train-00009-0123456789ab.parquet", b"left by somebody")
     result = CliRunner().invoke(app, ["validate", there])

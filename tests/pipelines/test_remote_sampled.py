@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -115,6 +116,58 @@ def test_its_page_goes_to_the_scratch_folder_unless_told(there: str, scratch: Pa
         invoke("preview", there, "--html", "/no/such/place.html")
 
 
+def test_an_audit_is_that_of_the_local_set_and_fetches_the_row_groups_that_it_shows(
+    s3: RunningS3, there: str, local: Path, tmp_path: Path, scratch: Path
+) -> None:
+    page, other = tmp_path / "page.html", tmp_path / "other.html"
+    for options in (["-n", 2], ["-n", 1, "--seed", 3]):
+        found = cost(s3, "audit", there, "--html", page, *options)
+        assert found.sizes < size(local) / 4
+        assert found.calls < 80
+        once(s3, there, local, {"images", "attributes", "multiquery"})
+        invoke("audit", local, "--html", other, *options)
+        same(page, other)
+    assert not scratch.exists()
+    assert cost(s3, "audit", there, "--html", page).sizes > size(local, "images")
+    invoke("audit", local, "--html", other)
+    same(page, other)
+
+
+def test_the_page_of_an_audit_goes_to_the_scratch_folder_unless_told(there: str, scratch: Path, tmp_path: Path) -> None:
+    page = Path(invoke("audit", there, "-n", 1).strip())
+    assert page.match(f"{scratch}/read-*/set/.work/audit.html") and page.stat().st_size > 1000
+    page = Path(invoke("audit", there, "-n", 1, "--scratch", tmp_path / "told").strip())
+    assert page.match(f"{tmp_path}/told/read-*/set/.work/audit.html")
+    with pytest.raises(UsageError, match=r"--html /no/such/place.html: there is no folder /no/such"):
+        invoke("audit", there, "--html", "/no/such/place.html")
+
+
+def once(s3: RunningS3, there: str, folder: Path, configs: set[str]) -> None:
+    """Each file of these configs was asked for its size and its footer once, and no other data file at all."""
+    files = {f"{there.removeprefix('s3:/')}/{file.path}": file for file in load_manifest(folder).files}
+    sizes, footers = Counter[str](), Counter[str]()
+    for method, path, span in s3.asked():
+        if path in files and files[path].config != "card":
+            sizes[path] += method == "HEAD"
+            footers[path] += method == "GET" and span.endswith(f"-{files[path].bytes - 1}")
+            assert method == "HEAD" or span, f"{path} was fetched whole"
+    wanted = Counter(path for path, file in files.items() if file.config in configs)
+    assert sizes == wanted
+    assert footers == wanted
+
+
+def test_a_sampled_validation_opens_each_file_once(s3: RunningS3, there: str, local: Path, tmp_path: Path) -> None:
+    configs = {file.config for file in load_manifest(local).files} - {"card"}
+    cost(s3, "validate", there, "--sample", 4)
+    once(s3, there, local, configs)
+    embedded = "s3://bucket/embedded/set"
+    shutil.copytree(local, tmp_path / "set")
+    invoke("embed", tmp_path / "set")
+    sent(tmp_path / "set", embedded)
+    cost(s3, "validate", embedded, "--sample", 4)
+    once(s3, embedded, tmp_path / "set", configs | {"embeddings"})
+
+
 def test_a_sampled_validation_finds_what_that_of_the_local_set_finds(
     s3: RunningS3, there: str, local: Path, scratch: Path
 ) -> None:
@@ -168,8 +221,9 @@ def test_a_damaged_object_is_named(s3: RunningS3, local: Path, tmp_path: Path) -
     shutil.copytree(local, tmp_path / "set", ignore=shutil.ignore_patterns(".work"))
     (tmp_path / "set" / path).write_bytes(data)
     sent(tmp_path / "set", address)
-    with pytest.raises(RunError, match=rf"^{address}/{path} is damaged \(.*\): fetch the set again, or remove this"):
-        invoke("preview", address)
+    for command in ("preview", "audit"):
+        with pytest.raises(RunError, match=rf"^{address}/{path} is damaged \(.*\): fetch the set again, or remove"):
+            invoke(command, address)
     for how in ({"sample": 1000}, {}):
         here = validate(tmp_path / "set", **how)
         assert f"{path}: cannot be read to its end" in "\n".join(here[0])
@@ -181,13 +235,14 @@ def test_a_damaged_object_is_named(s3: RunningS3, local: Path, tmp_path: Path) -
     assert f"{path}: its bytes are not those that the manifest names" in breaches
     Place(address).remove([path])
     (tmp_path / "set" / path).unlink()
-    with pytest.raises(RunError, match=rf"^{address}/{path} is not there \(any more\): .* publish it again"):
-        invoke("preview", address)
+    for command in ("preview", "audit"):
+        with pytest.raises(RunError, match=rf"^{address}/{path} is not there \(any more\): .* publish it again"):
+            invoke(command, address)
     assert validate(Path(address), 1000)[0] == validate(tmp_path / "set", 1000)[0]
     assert f"{path}: is missing" in invoke("validate", address, "--sample", 1000, code=1)
 
 
-@pytest.mark.parametrize("command", [["preview"], ["validate", "--sample", 3], ["stats"]])
+@pytest.mark.parametrize("command", [["preview"], ["audit"], ["validate", "--sample", 3], ["stats"]])
 def test_nothing_where_a_set_should_be_is_one_sentence(s3: RunningS3, command: list[object]) -> None:
     with pytest.raises(UsageError, match=r"s3://no-such/set/manifest.json is refused: there is no such bucket"):
         invoke(*command, "s3://no-such/set")
@@ -195,7 +250,7 @@ def test_nothing_where_a_set_should_be_is_one_sentence(s3: RunningS3, command: l
         invoke(*command, "s3://bucket/empty/set")
 
 
-@pytest.mark.parametrize("command", [["preview"], ["validate", "--sample", 3]])
+@pytest.mark.parametrize("command", [["preview"], ["audit"], ["validate", "--sample", 3]])
 def test_a_set_that_is_published_anew_meanwhile_ends_the_reading(
     s3: RunningS3, tmp_path: Path, command: list[object]
 ) -> None:

@@ -50,6 +50,7 @@ class _Proxy:
         self._down, self._latency = False, 0.0
         self._dice = Random(0)
         self.calls: Counter[str] = Counter()
+        self.asked: list[tuple[str, str, str]] = []
         self._session: ClientSession | None = None
 
     async def control(self, request: web.Request) -> web.Response:
@@ -60,14 +61,16 @@ class _Proxy:
         self._deny, self._hide = told.get("deny", self._deny), told.get("hide", self._hide)
         self._stall = told.get("stall", self._stall)
         self._down, self._latency = told.get("down", self._down), told.get("latency", self._latency)
-        found = dict(self.calls)
+        found = {"calls": dict(self.calls), "asked": self.asked} if told.get("asked") else dict(self.calls)
         if told.get("reset"):
             self.calls.clear()
+            self.asked = []
         return web.json_response(found)
 
     async def call(self, request: web.Request) -> web.StreamResponse:
         kind = self._drawn()
         self.calls[request.method] += 1
+        self.asked.append((request.method, request.path, request.headers.get("Range", "")))
         self.calls["bytes in"] += request.content_length or 0
         if self._down:
             return reset(request)
@@ -191,12 +194,19 @@ class RunningS3:
 
         reset=True counts them from here on.
         """
+        found: dict[str, int] = self._controlled(wanted)
+        return found
+
+    def asked(self) -> list[tuple[str, str, str]]:
+        """Method, path and range ("bytes=0-9", or nothing) of each call since they were counted anew."""
+        return [(method, path, span) for method, path, span in self._controlled({"asked": True})["asked"]]
+
+    def _controlled(self, wanted: dict[str, Any]) -> Any:
         request = urllib.request.Request(
             self.url + _CONTROL, json.dumps(wanted).encode(), {"Content-Type": "application/json"}
         )
         with urllib.request.urlopen(request, timeout=60) as reply:
-            found: dict[str, int] = json.loads(reply.read())
-        return found
+            return json.loads(reply.read())
 
     def well(self) -> dict[str, int]:
         """No more faults; the calls so far."""

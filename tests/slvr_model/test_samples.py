@@ -157,3 +157,16 @@ def test_a_prompt_beyond_the_limit_is_unusable(published: Path) -> None:
         rows.row(sample, latents=False)
     lettered = SampleRows(processor, model.layout).row(sample, lettered=True, latents=False)
     assert processor.tokenizer.decode(lettered.blocks[0].reply, skip_special_tokens=True) in "ABCD"
+
+
+def test_chance_does_not_end_a_reading_before_its_end() -> None:
+    """1 % of 100 are 1, and up to 3 standard deviations more are chance; at the end 2 are too many."""
+    accounts, fault = Accounts(budget=0.01, seen=100), Unusable("broken", "cure")
+    for _ in range(4):
+        accounts.count("a", fault)
+    with pytest.raises(RunError, match=r"4 of 100 records cannot be used.*4 x broken, e\.g\. a \(cure\)"):
+        accounts.check()
+    with pytest.raises(RunError, match="5 of 100 records"):
+        accounts.count("a", fault)
+    with pytest.raises(RunError, match="1 of 1 "):
+        Accounts(budget=0, seen=1).count("a", fault)

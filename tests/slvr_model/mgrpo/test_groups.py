@@ -111,16 +111,17 @@ def test_the_questions_of_a_region_are_a_group_wherever_they_stand_and_each_text
     assert group.samples[0].picture is group.samples[1].picture
 
 
-def test_a_region_with_one_question_is_counted_against_the_budget_and_named() -> None:
+def test_regions_with_one_question_are_counted_and_named_and_the_others_learnt() -> None:
     held = [*about(300), replace(about(1)[0], region_id="alone")]
     groups = Groups(Listed(held), GroupsConfig())
     assert len(groups) == 300 and groups.accounts.unusable == Counter({"group-too-small": 1})
     assert "region alone (1 usable question where 2 are needed" in groups.accounts.named["group-too-small"][0]
     assert len(Groups(Listed(held), GroupsConfig(fewest=1))) == 301
-    with pytest.raises(RunError, match=r"2 of 2 records cannot be used.*error budget.*data\.fewest takes fewer"):
-        Groups(Listed(about(4, 1)), GroupsConfig())
+    many = [*about(3), *(replace(one, region_id=f"alone {one.query_id}") for one in about(200, 1))]
+    groups = Groups(Listed(many), GroupsConfig(error_budget=0))
+    assert len(groups) == 3 and groups.accounts.unusable["group-too-small"] == 200 == groups.accounts.seen - 3
     with pytest.raises(UsageError, match=r"no region of 4 questions has 2.*build-multiquery.*data\.fewest=1"):
-        Groups(Listed(about(4, 1)), GroupsConfig(error_budget=1))
+        Groups(Listed(about(4, 1)), GroupsConfig())
 
 
 def test_questions_of_several_boxes_or_pictures_are_no_group() -> None:

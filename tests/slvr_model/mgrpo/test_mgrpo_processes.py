@@ -1,9 +1,14 @@
-"""Two processes over gloo learn what one learns: the same groups, rollouts, losses and, but for rounding, weights."""
+"""Two processes over gloo learn what one learns: the same groups, rollouts, losses and, but for rounding, weights.
+
+So do those that go on with what two began, of which nothing is left but the disk.
+"""
 
 from __future__ import annotations
 
 import json
 import shutil
+import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,65 +20,107 @@ from safetensors.torch import load_file
 from slvr_model.mgrpo.cases import read_cases
 from slvr_model.mgrpo.checkpointing import OPTIMIZER
 from slvr_model.sft import records
+from tests.builds import wait_for
 from tests.inside import inside
-from tests.slvr_model.sft.test_sft_processes import apart, cut_behind, on_one_node
+from tests.slvr_model.sft.test_sft_processes import apart, logged, on_one_node, several
 
 CLOSE = 1e-5
+START = ("--config", "mgrpo-tiny-debug", "--init", "slvr:tiny")
+SETTINGS = (
+    "training.regions=4", "training.micro_rows=6", "sampling.temperature=1.5", "evaluation.regions=3", "saving.every=1"
+)  # fmt: skip
+HOLDING = """
+import json, pathlib, sys, time
+
+step, here = int(sys.argv[2]), pathlib.Path(__file__).parent
+if step == 2 and (here / "hold").exists():
+    (here / "held").touch()
+    while (here / "hold").exists():
+        time.sleep(0.02)
+print(json.dumps({"step": step}))
+"""
+"""An evaluator that holds a run behind its second step for as long as a file lies beside it."""
 
 
-@pytest.mark.slow
-def test_two_processes_learn_what_one_learns(scenes_set: Path, tmp_path: Path) -> None:
-    """Each with all weights, or with a part of what is trained; and one goes on with what two began."""
-    same = (
-        f"data.set={scenes_set}", f"data.cache={tmp_path / 'cache'}", "training.steps=2", "training.regions=4",
-        "sampling.temperature=1.5", "evaluation.regions=3", "saving.every=1", "training.micro_rows=6",
-    )  # fmt: skip
-    start: dict[str, tuple[Callable[..., str], tuple[str, ...], str]] = {
-        "one": (inside, ("slvr-train", "mgrpo"), "none"),
-        "two": (on_one_node, ("mgrpo",), "none"),
-        "shared": (apart, ("-m", "slvr_model.mgrpo"), "fsdp2"),
-    }
-    for out, (begin, what, kind) in start.items():
-        settings = (*same, f"out={tmp_path / out}", f"sharding.kind={kind}")
-        told = [part for one in settings for part in ("--set", one)]
-        said = begin(*what, "--config", "mgrpo-tiny-debug", "--init", "slvr:tiny", *told)
-        assert said.count("step 2/2: reward") == 1, "one process speaks"
-    lines, states = {}, {}
-    for out in start:
-        final = tmp_path / out / "checkpoint"
-        lines[out] = [json.loads(line) for line in (final / records.LOG).read_text().splitlines()]
-        states[out] = load_file(final / "model.safetensors")
-    assert any(line["rows"] > 0 for line in lines["one"]), "something was learnt"
-    for out in ("two", "shared"):
-        for one, two in zip(lines["one"], lines[out], strict=True):
-            assert one.keys() == two.keys()
-            for name, value in one.items():
-                assert two[name] == pytest.approx(value, rel=1e-3, abs=CLOSE), (out, one["step"], name)
-        distances = [float((states["one"][name] - states[out][name]).abs().max()) for name in states["one"]]
-        assert max(distances) < CLOSE, out
-    moments = [torch.load(tmp_path / out / "checkpoint-1" / OPTIMIZER, weights_only=True) for out in ("one", "shared")]
-    whole, parted = ({n: v["exp_avg"] for n, v in one["state"].items()} for one in moments)
-    assert whole.keys() == parted.keys() and all(whole[n].shape == parted[n].shape for n in whole)
-    assert max(float((whole[n] - parted[n]).abs().max()) for n in whole) < CLOSE
-    shutil.rmtree(tmp_path / "shared" / "checkpoint")
-    again = apart("-m", "slvr_model.mgrpo", "--config", "mgrpo-tiny-debug", "--init", "slvr:tiny", *told, "--resume")
-    assert "from checkpoint-1" in again
-    resumed = load_file(tmp_path / "shared" / "checkpoint" / "model.safetensors")
-    assert max(float((resumed[name] - states["shared"][name]).abs().max()) for name in resumed) < CLOSE
-    shutil.copytree(tmp_path / "two", tmp_path / "fewer")
-    cut_behind(tmp_path / "fewer", 1)
-    told = [part for one in (*same, f"out={tmp_path / 'fewer'}") for part in ("--set", one)]
-    inside("slvr-train", "mgrpo", "--config", "mgrpo-tiny-debug", "--init", "slvr:tiny", *told, "--resume")
-    final = load_file(tmp_path / "fewer" / "checkpoint" / "model.safetensors")
-    assert max(float((final[name] - states["two"][name]).abs().max()) for name in final) < CLOSE
-    assert rollouts_of(tmp_path / "fewer") == rollouts_of(tmp_path / "two") == rollouts_of(tmp_path / "one")
-    facts = json.loads((tmp_path / "fewer/checkpoint/mgrpo.json").read_text())
-    assert (facts["processes"], facts["gone_on"]) == (2, [{"from_step": 1, "processes": 1}])
-    one = json.loads((tmp_path / "one/checkpoint/mgrpo.json").read_text())
-    assert facts["regions"] == one["regions"] == {"seen": 8, "unusable": {}}, "those of all processes, each once"
+def told(scenes_set: Path, out: Path, *more: str) -> list[str]:
+    """Options of a run."""
+    settings = (f"data.set={scenes_set}", f"data.cache={out.parent / 'cache'}", f"out={out}", *SETTINGS, *more)
+    return [*START, *(part for one in settings for part in ("--set", one))]
+
+
+def assert_learnt_alike(run: Path, one: Path) -> None:
+    """The same log and weights, but for rounding, from the same rollouts, each once."""
+    lines = logged(one)
+    assert any(line.get("rows", 0) > 0 for line in lines), "something was learnt"
+    for line, other in zip(lines, logged(run), strict=True):
+        assert line.keys() == other.keys()
+        for name, value in line.items():
+            assert other[name] == pytest.approx(value, rel=1e-3, abs=CLOSE), (run.name, line["step"], name)
+    assert distance(run, one) < CLOSE, run.name
+    assert rollouts_of(run) == rollouts_of(one), run.name
+
+
+def distance(run: Path, other: Path) -> float:
+    """The largest between the weights of two runs."""
+    mine, theirs = (load_file(folder / "checkpoint" / "model.safetensors") for folder in (run, other))
+    assert mine.keys() == theirs.keys()
+    return max(float((mine[name] - theirs[name]).abs().max()) for name in mine)
 
 
 def rollouts_of(run: Path) -> list[tuple[Any, ...]]:
     """What was asked and answered, in whatever order processes kept it."""
     names = ("step", "query_id", "question", "rollout", "reply")
     return sorted(tuple(row[name] for name in names) for part in read_cases(run, names) for row in part.to_pylist())
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_learns(scenes_set: Path, tmp_path: Path) -> None:
+    """Each with all weights, or with a part of what is trained; and the latter go on with what they began."""
+    start: dict[str, tuple[Callable[..., str], tuple[str, ...], str]] = {
+        "one": (inside, ("slvr-train", "mgrpo"), "none"),
+        "two": (on_one_node, ("mgrpo",), "none"),
+        "shared": (apart, ("-m", "slvr_model.mgrpo"), "fsdp2"),
+    }
+    for out, (begin, what, kind) in start.items():
+        options = told(scenes_set, tmp_path / out, "training.steps=2", f"sharding.kind={kind}")
+        assert begin(*what, *options).count("step 2/2: reward") == 1, "one process speaks"
+    for out in ("two", "shared"):
+        assert_learnt_alike(tmp_path / out, tmp_path / "one")
+    moments = [torch.load(tmp_path / out / "checkpoint-1" / OPTIMIZER, weights_only=True) for out in ("one", "shared")]
+    whole, parted = ({n: v["exp_avg"] for n, v in one["state"].items()} for one in moments)
+    assert whole.keys() == parted.keys() and all(whole[n].shape == parted[n].shape for n in whole)
+    assert max(float((whole[n] - parted[n]).abs().max()) for n in whole) < CLOSE
+    shutil.rmtree(tmp_path / "shared" / "checkpoint")
+    assert "from checkpoint-1" in apart("-m", "slvr_model.mgrpo", *options, "--resume")
+    assert_learnt_alike(tmp_path / "shared", tmp_path / "one")
+
+
+@pytest.mark.slow
+def test_one_or_two_go_on_with_what_two_that_were_killed_began(scenes_set: Path, tmp_path: Path) -> None:
+    """One waits for an evaluator then, the other for it; the second step is done and not kept."""
+    script = tmp_path / "holding.py"
+    script.write_text(HOLDING)
+    command = f"{sys.executable} {script} {{checkpoint}} {{step}}"
+    more = ("training.steps=3", "evaluation.every=2", f"evaluation.evaluator={command}")
+    inside("slvr-train", "mgrpo", *told(scenes_set, tmp_path / "one", *more))
+    (tmp_path / "hold").touch()
+    with several("-m", "slvr_model.mgrpo", *told(scenes_set, tmp_path / "two", *more)) as (both, _):
+        wait_for(lambda: (tmp_path / "held").exists() or any(each.poll() is not None for each in both), 600)
+        for each in both:
+            each.send_signal(signal.SIGKILL)
+        assert [each.wait() for each in both] == [-signal.SIGKILL] * 2
+    (tmp_path / "hold").unlink()
+    assert [folder.name for folder in records.checkpoints(tmp_path / "two")] == ["checkpoint-1"]
+    shutil.copytree(tmp_path / "two", tmp_path / "fewer")
+    said = {
+        "fewer": inside("slvr-train", "mgrpo", *told(scenes_set, tmp_path / "fewer", *more), "--resume"),
+        "two": apart("-m", "slvr_model.mgrpo", *told(scenes_set, tmp_path / "two", *more), "--resume"),
+    }
+    one = json.loads((tmp_path / "one/checkpoint/mgrpo.json").read_text())
+    for name, gone_on in (("fewer", [{"from_step": 1, "processes": 1}]), ("two", None)):
+        assert "3 steps, from checkpoint-1\n" in said[name] and said[name].count("step 3/3: reward") == 1
+        assert_learnt_alike(tmp_path / name, tmp_path / "one")
+        facts = json.loads((tmp_path / name / "checkpoint/mgrpo.json").read_text())
+        assert (facts["processes"], facts.get("gone_on")) == (2, gone_on)
+        assert facts["regions"] == one["regions"] == {"seen": 12, "unusable": {}}, "those of all processes, each once"
+        assert not list((tmp_path / name).glob("*evaluated*")), "what was shown to the evaluator is gone"

@@ -12,8 +12,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 import pytest
@@ -67,8 +69,11 @@ def on_two_nodes(*arguments: object) -> str:
     return "".join(said)
 
 
-def apart(*arguments: object, processes: int = 2) -> str:
-    """What processes say that are told what torchrun's are told, without the seconds that it needs itself."""
+@contextmanager
+def several(*arguments: object, processes: int = 2) -> Iterator[tuple[list[subprocess.Popen[bytes]], IO[str]]]:
+    """Processes that are told what torchrun's are told, without the seconds that it needs itself, and where both say
+    what they say; none outlives the block.
+    """
     meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": "1"}
     meeting |= dict.fromkeys(("WORLD_SIZE", "LOCAL_WORLD_SIZE"), str(processes))
     with tempfile.TemporaryFile("w+") as out:
@@ -80,10 +85,17 @@ def apart(*arguments: object, processes: int = 2) -> str:
             for rank in range(processes)
         ]  # fmt: skip
         try:
-            codes = [process.wait(600) for process in started]
+            yield started, out
         finally:
             for process in started:
                 process.kill()
+                process.wait()
+
+
+def apart(*arguments: object, processes: int = 2) -> str:
+    """What such processes say until they end well."""
+    with several(*arguments, processes=processes) as (started, out):
+        codes = [process.wait(600) for process in started]
         out.seek(0)
         said = out.read()
     assert codes == [0] * processes, said
@@ -137,7 +149,8 @@ def test_processes_that_see_different_checkpoints_do_not_go_on() -> None:
         "import os, pathlib, sys, accelerate; from slvr_model.sft.records import agree\n"
         "accelerate.PartialState(cpu=True); agree(None); agree(pathlib.Path('run/checkpoint-4'))\n"
         "try: agree(pathlib.Path(f'run/checkpoint-{os.environ[\"RANK\"]}'))\n"
-        "except Exception as error: os.write(1, f'{type(error).__name__} {error}\\n'.encode())\n"  # one write: lines stay whole
+        "except Exception as error:\n"
+        "    os.write(1, f'{type(error).__name__} {error}\\n'.encode())\n"  # one write: lines stay whole
         "accelerate.PartialState().destroy_process_group()"
     )
     said = [line for line in apart("-c", code).splitlines() if line.startswith("RunError")]
