@@ -124,8 +124,9 @@ def engines(base: Path, ray: Ray, regions: int, rounds: int) -> None:
         spent[name, shard] = wall, cpu
         print(f"{name:>12} {shard:>10} {wall:8.1f} {cpu:8.1f}")
     for shard in (LARGE, SMALL):
-        wall, cpu = (over(mine, theirs, 2) for mine, theirs in zip(spent["ray", shard], spent["local", shard], strict=True))
-        print(f"ray / local, shards of {shard}: wall {wall}, CPU {cpu} (bar 1.15)")
+        mine, theirs = spent["ray", shard], spent["local", shard]
+        found_wall, found_cpu = (over(one, other, 2) for one, other in zip(mine, theirs, strict=True))
+        print(f"ray / local, shards of {shard}: wall {found_wall}, CPU {found_cpu} (bar 1.15)")
     shards = scenes / SMALL - scenes / LARGE
     for name in ("local", "ray"):
         more = 1000 * (spent[name, SMALL][1] - spent[name, LARGE][1]) / shards

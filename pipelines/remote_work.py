@@ -10,7 +10,8 @@ from __future__ import annotations
 import io
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -35,12 +36,12 @@ _LAST = "check"
 _TABLES_HELD = 256
 
 
-def work_at(place: Place, listed: Iterable[str]) -> dict[str, Any]:
+def work_at(place: Place, listed: Mapping[str, int]) -> dict[str, Any]:
     """Stages with their shards, and pictures; of each nothing where there is nothing of it.
 
     Args:
         place: the address of the set.
-        listed: names of all objects in the working folder there, as `Place.names` gives them.
+        listed: name -> bytes of all objects in the working folder there, as `Place.names` gives them.
 
     Raises:
         RunError: the plan there was written anew meanwhile, or is damaged.
@@ -50,12 +51,13 @@ def work_at(place: Place, listed: Iterable[str]) -> dict[str, Any]:
     whole = {name.removesuffix(f"/{WHOLE}") for name in names if name.endswith(f"/{WHOLE}")}
     units = {unit for name in names if (unit := artefact_of(name)) != name and is_unit(unit)}
     plan = sorted(name for name in names if name.startswith("plan/") and name.endswith(".parquet"))
-    checked = sorted(unit for unit in units & whole if unit.startswith(f"{_LAST}/") and not _is_old(unit))
+    checked = (unit for unit in sorted(units & whole) if unit.startswith(f"{_LAST}/") and not _is_old(unit))
+    tables = [(name, listed[name]) for unit in checked if listed.get(name := f"{WORK}/{unit}/pictures.parquet")]
     found: dict[str, Any] = {}
     if stages := _stages(units, whole):
         found["stages"] = stages
     if plan:
-        found["pictures"] = _pictures(place, plan, checked)
+        found["pictures"] = _pictures(place, plan, tables)
     return found
 
 
@@ -74,9 +76,9 @@ def _stages(units: set[str], whole: set[str]) -> dict[str, dict[str, int]]:
     return {stage: dict(sorted(counts[stage].items(), reverse=True)) for stage in order}
 
 
-def _pictures(place: Place, plan: Sequence[str], checked: Sequence[str]) -> dict[str, Any]:
+def _pictures(place: Place, plan: Iterable[str], tables: Iterable[tuple[str, int]]) -> dict[str, Any]:
     """How many the plan has, how many have been through all stages, and, of parts, where the others lie."""
-    done, planned, parts = _checked(place, checked), IdSet(), _parts(place)
+    done, planned, parts = _checked(place, tables), IdSet(), _parts(place)
     for name in plan:
         for ids in _planned(place, name):
             planned.update(ids)
@@ -88,18 +90,19 @@ def _pictures(place: Place, plan: Sequence[str], checked: Sequence[str]) -> dict
     return found
 
 
-def _checked(place: Place, shards: Sequence[str]) -> IdSet:
-    """The pictures of these shards; those of one that was removed meanwhile, or is damaged, are open."""
-    done, rest = IdSet(), iter(shards)
+def _checked(place: Place, tables: Iterable[tuple[str, int]]) -> IdSet:
+    """The pictures in these tables, which are told with their bytes.
+
+    Those of a table that was removed meanwhile, or is damaged, are open.
+    """
+    done, rest = IdSet(), iter(tables)
     while some := list(islice(rest, _TABLES_HELD)):
         found: list[list[str]] = []
 
-        def read(shard: str, found: list[list[str]] = found) -> None:
-            try:
-                data = place.read(f"{WORK}/{shard}/pictures.parquet")
+        def read(table: tuple[str, int], found: list[list[str]] = found) -> None:
+            with suppress(FileNotFoundError, pa.ArrowException):
+                data = place.read(table[0], 0, table[1])  # told where it ends, a store is asked once, not twice
                 found.append(pq.read_table(io.BytesIO(data), columns=["image_id"])["image_id"].to_pylist())
-            except (FileNotFoundError, pa.ArrowException):
-                return
 
         at_once(read, some)
         for ids in found:

@@ -64,8 +64,12 @@ class Processes:
         return nullcontext()
 
     def weights(self) -> dict[str, Tensor]:
-        """All of the policy's tensors; every process has to ask."""
-        return {name: _full(value) for name, value in self.policy.state_dict().items()}
+        """All of the policy's tensors, tied ones as one; every process has to ask."""
+        held, full = self.policy.state_dict(keep_vars=True), dict[int, Tensor]()
+        for value in held.values():
+            if id(value) not in full:
+                full[id(value)] = _full(value.detach())
+        return {name: full[id(value)] for name, value in held.items()}
 
     def optimizer_state(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
         """An optimiser's state as of one process; every process has to ask."""

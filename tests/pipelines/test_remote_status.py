@@ -66,6 +66,7 @@ def test_a_finished_set_has_nothing_left_and_nothing_of_it_is_fetched(s3: Runnin
     read = {path.removeprefix("/bucket/done/set/") for method, path, _ in s3.asked() if method == "GET"} - {"/bucket"}
     tables = {name for name in read if name.startswith(".work/check/") and name.endswith("/pictures.parquet")}
     assert len(tables) == shards
+    assert sum("/.work/check/" in path for _, path, _ in s3.asked()) == shards  # a call each
     assert all(name.startswith(".work/plan/") or name.count("/") < 2 or name.endswith("ledger.json")
                for name in read - tables), read  # fmt: skip
 
