@@ -6,7 +6,7 @@ A log is let go as soon as it is added up, so that fifty runs need no more memor
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -136,8 +136,8 @@ def _told(folder: Path) -> int | None:
     return None
 
 
-def open_arms(named: Sequence[Named]) -> list[OpenedArm]:
-    """The arms with all of their runs added up.
+def open_arms(named: Sequence[Named], despite: Collection[str] = ()) -> list[OpenedArm]:
+    """The arms with all of their runs added up; runs may differ in what `despite` names (`benchmark.compare.DESPITE`).
 
     Raises:
         UsageError: a run is missing, damaged, not whole, in two arms, or was asked something else than the first.
@@ -156,7 +156,7 @@ def open_arms(named: Sequence[Named]) -> list[OpenedArm]:
             run = Run(f"{arm.name} ({folder})", run.log)
             if first is None:
                 first, queries = run, metrics.queries_of(run.lines)
-            check_comparable([first, run])
+            check_comparable([first, run], despite)
             headers.append(run.header)
             families.append(families_of(run.lines, queries))
         found.append(OpenedArm(arm.name, arm.numbers, arm.numbered, arm.folders, tuple(headers), tuple(families)))

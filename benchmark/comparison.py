@@ -6,13 +6,14 @@ Whether runs may be compared at all is decided in `benchmark.compare`; here is o
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 from pydantic import Field
 
-from benchmark import metrics, stats
+from benchmark import exchanges, metrics, stats
 from benchmark.metrics import Columns, Statistic
 from benchmark.records import LogLine, Record
 from benchmark.scores import rounded, untrusted
@@ -49,6 +50,8 @@ class Difference(Record):
     """Exchanges behind p."""
     exact: bool
     """Whether these are all."""
+    least_p: float
+    """The smallest p that this test can have: with more tests it must be smaller for Holm's method to let it pass."""
     mcnemar: float | None
     """The exact p of McNemar's test; only for scores of whole regions, where every picture has one region and seed."""
     only_first: int | None
@@ -62,21 +65,46 @@ class Difference(Record):
     n_clusters: int
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """How often is drawn, and from which seed."""
+
+    intervals: int
+    """Resamplings of pictures."""
+    tests: int
+    """Exchanges of two runs, at most."""
+    seed: int
+
+
 def differences(
-    runs: Mapping[str, Iterable[LogLine]], scores: Sequence[str] = TESTED, draws: int = DRAWS, seed: int = 0
+    runs: Mapping[str, Iterable[LogLine]],
+    scores: Sequence[str] = TESTED,
+    draws: int | None = None,
+    seed: int = 0,
+    base: str | None = None,
 ) -> list[Difference]:
     """Every pair of runs (by name, in their order) on every one of `scores`, over the plain replies.
 
+    Args:
+        runs: their lines.
+        scores: names among those of `benchmark.metrics.headline`.
+        draws: resamplings and exchanges; None: `DRAWS` resamplings, and as many exchanges as that many tests need
+            (`benchmark.exchanges.exchanges_for`).
+        seed: of the draws.
+        base: one of the runs: the others are compared with it alone.
+
     Raises:
         RunError: two runs were not asked the same.
-        KeyError: a score has no such name among those of `benchmark.metrics.headline`.
+        KeyError: a score has no such name, or no run is named `base`.
     """
     logs = {name: list(lines) for name, lines in runs.items()}
     tables = {name: Outcomes.from_log(lines) for name, lines in logs.items()}
     queries = metrics.queries_of(line for lines in logs.values() for line in lines)
+    pairs = pairs_of(tables, base)
+    many = Drawn(draws or DRAWS, draws or exchanges.exchanges_for(len(pairs) * len(scores)), seed)
     found = []
-    for first, second in combinations(tables, 2):
-        found += _pair((first, tables[first]), (second, tables[second]), queries, scores, draws, seed)
+    for first, second in pairs:
+        found += _pair((first, tables[first]), (second, tables[second]), queries, scores, many)
     adjusted = stats.holm([math.nan if row.p is None else row.p for row in found])
     return [
         row.model_copy(update={"p_adjusted": None if math.isnan(p) else rounded(p)})
@@ -84,13 +112,25 @@ def differences(
     ]
 
 
+def pairs_of(names: Collection[str], base: str | None) -> list[tuple[str, str]]:
+    """All pairs of names in their order, or the pairs of `base` with each other one.
+
+    Raises:
+        KeyError: none is `base`.
+    """
+    if base is None:
+        return list(combinations(names, 2))
+    if base not in names:
+        raise KeyError(base)
+    return [(base, name) for name in names if name != base]
+
+
 def _pair(
     first: tuple[str, Outcomes],
     second: tuple[str, Outcomes],
     queries: Mapping[str, int],
     scores: Sequence[str],
-    draws: int,
-    seed: int,
+    many: Drawn,
 ) -> list[Difference]:
     names, tables = (first[0], second[0]), (first[1], second[1])
     _same(names, tables)
@@ -101,8 +141,8 @@ def _pair(
     statistics = [known[score] for score in scores]
     needed = {"replies"}.union(*({*columns_read(s, own[0]), *s.level, s.base} for s in statistics))
     own = [sums.only(needed) for sums in own]
-    resampled = Resampled.of(_joined(*own), draws, seed)
-    return [_difference(names, tables[0], own, resampled, statistic, draws, seed) for statistic in statistics]
+    resampled = Resampled.of(_joined(*own), many.intervals, many.seed)
+    return [_difference(names, tables[0], own, resampled, statistic, many) for statistic in statistics]
 
 
 def _same(names: tuple[str, str], tables: tuple[Outcomes, Outcomes]) -> None:
@@ -140,8 +180,7 @@ def _difference(
     own: Sequence[Sums],
     resampled: Resampled,
     statistic: Statistic,
-    draws: int,
-    seed: int,
+    many: Drawn,
 ) -> Difference:
     sums = resampled.sums
     base = statistic.base if _equal(sums, statistic.base) else "replies"
@@ -149,7 +188,7 @@ def _difference(
     values = [float(statistic.formula(_side(resampled.total, mark))[0]) for mark in "ab"]
     levels = [_at(statistic, mark) for mark in "ab"]
     why = interval.why_none or next(filter(None, (untrusted(resampled, level) for level in levels)), None)
-    p, exchanges, exact = _exchanged(own, statistic, draws, seed)
+    p, tried, exact = _exchanged(own, statistic, many)
     clusters = sums.clusters[f"a {base}"]
     only = _discordant(table, own, statistic.name)
     error, known = interval.error, interval.error is not None
@@ -166,8 +205,9 @@ def _difference(
         error=rounded(error),
         p=_finite(p),
         p_adjusted=None,
-        exchanges=exchanges,
+        exchanges=tried,
         exact=exact,
+        least_p=rounded(exchanges.least_p(tried, exact, many.tests)) or 0.0,
         mcnemar=None if only is None else rounded(stats.mcnemar(*only)),
         only_first=None if only is None else only[0],
         only_second=None if only is None else only[1],
@@ -192,13 +232,13 @@ def _at(statistic: Statistic, mark: str) -> Statistic:
     )
 
 
-def _exchanged(own: Sequence[Sums], statistic: Statistic, draws: int, seed: int) -> tuple[float, int, bool]:
+def _exchanged(own: Sequence[Sums], statistic: Statistic, many: Drawn) -> tuple[float, int, bool]:
     """The permutation test, over the columns that the score reads: pictures equal in these need no exchange."""
     read = columns_read(statistic, own[0])
     places = [own[0].names.index(name) for name in read]
-    return stats.flipped(
-        own[0].values[:, places], own[1].values[:, places], stats.difference_of(statistic, read), draws, seed
-    )
+    difference = exchanges.difference_of(statistic, read)
+    values = [sums.values[:, places] for sums in own]
+    return exchanges.flipped(values[0], values[1], difference, many.tests, many.seed, DRAWS)
 
 
 class _Noted(dict[str, Floats]):

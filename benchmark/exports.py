@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from benchmark.budgets import visual_tokens
 from benchmark.comparison import Difference
 from benchmark.opened import Run
 from benchmark.scores import Estimate, Scores
@@ -28,6 +29,7 @@ def as_json(runs: Sequence[Run], scores: Sequence[Scores], compared: Sequence[Di
                 "name": run.name,
                 "state": run.state or "whole",
                 "header": run.header.model_dump(mode="json"),
+                "visual_tokens": visual_tokens(run.lines),
                 "scores": {name: _plain(estimate) for name, estimate in own.items()},
             }
             for run, own in zip(runs, scores, strict=True)
@@ -86,9 +88,10 @@ def leaderboard_row(run: Run, scores: Scores) -> str:
     header = run.header
     stamps = (
         "model", "model_details", "data", "data_revision", "form", "protocol", "prompt_sha256", "extraction", "seeds",
-        "max_pixels", "max_new_tokens", "sampling", "items",
+        "max_pixels", "least_pixels", "most_pixels", "max_new_tokens", "sampling", "items",
     )  # fmt: skip
     row: dict[str, Any] = {name: getattr(header, name) for name in stamps}
+    row["visual_tokens"] = visual_tokens(run.lines)
     for name in HEADLINE:
         if name in scores:
             plain = _plain(scores[name])

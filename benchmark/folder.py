@@ -34,7 +34,7 @@ ABOUT, ITEMS, PICTURES, TRAINING = "bench.json", "items.jsonl", "pictures.parque
 LEFT_OUT = "left-out.jsonl"
 FORMAT = "slvr-bench"
 LEAST_QUERIES, MOST_QUERIES = 2, 4
-"""Of an item."""
+"""Of an item that `build` makes; an imported one may have a single query, and is then in no score over regions."""
 _GROUP_BYTES = 8 << 20
 """Of pictures in a row group."""
 _GROUPS = 4
@@ -221,8 +221,8 @@ def check_items(items: Iterable[Item]) -> None:
         counts[item.item_id] += 1
         if counts[item.item_id] > 1:
             raise UsageError(f"item {item.item_id!r} is there twice: ids must be unique")
-        if not LEAST_QUERIES <= len(item.queries) <= MOST_QUERIES:
-            raise UsageError(f"item {item.item_id!r} has {len(item.queries)} queries: give 2 to 4")
+        if not 1 <= len(item.queries) <= MOST_QUERIES:
+            raise UsageError(f"item {item.item_id!r} has {len(item.queries)} queries: give 1 to 4")
         if len({query.query_id for query in item.queries}) < len(item.queries):
             raise UsageError(f"item {item.item_id!r} has a query twice: ids must be unique")
         for query in item.queries:

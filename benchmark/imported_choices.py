@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from benchmark.imported_rows import FaultError
+from benchmark.imported_forms import FaultError
 from benchmark.prompts import LETTERS
 
 _MARKER = re.compile(r"(?<!\S)(\(?)([A-Z])([.):])")

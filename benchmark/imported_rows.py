@@ -5,15 +5,16 @@ from __future__ import annotations
 import csv
 import json
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from benchmark.imported_forms import FaultError, in_our_words
 from slvr_data.errors import UsageError
 from slvr_data.sources.json_array import is_array, json_rows
+from slvr_data.tables import wide_fields
 
 _ANSWER = re.compile(r"<answer>(.*?)</answer>", re.S)
 
@@ -27,6 +28,8 @@ class RowQuery(BaseModel):
     answer: str = Field(min_length=1)
     choices: list[str] = []
     facet: str | None = None
+    category: str | None = None
+    """The file's own class of questions, which stands in the place of a facet."""
     paraphrases: list[str] = []
     query_id: str | None = None
 
@@ -45,32 +48,56 @@ class Row(BaseModel):
     """Whether its id may count the questions of an item, as those of the paper's list do."""
 
 
-class FaultError(Exception):
-    """What is wrong with a row or an item: a stable reason, and words."""
-
-    def __init__(self, reason: str, words: str) -> None:
-        super().__init__(reason, words)
-        self.reason, self.words = reason, words
+Told = tuple[int, Any]
+"""The number of a row, and what stands there: an object, or its fault."""
 
 
 def read_rows(file: Path) -> Iterator[tuple[int, Row | FaultError]]:
-    """Each row of a file with its number (`unit_of`; a row of several lines has that of its first), or its fault.
+    """Each row of a JSON or CSV file with its number (`unit_of`), or its fault.
 
     Raises:
         UsageError: the file as a whole cannot be read.
     """
     if not file.is_file():
         raise UsageError(f"{file} is not a file")
-    for line, tree in _csv_rows(file) if file.suffix.lower() == ".csv" else _json_rows(file):
+    yield from checked_rows(separated_rows(file, ",") if file.suffix.lower() == ".csv" else _json_rows(file))
+
+
+def checked_rows(told: Iterator[Told]) -> Iterator[tuple[int, Row | FaultError]]:
+    """Each row in the one form, or its fault."""
+    for number, tree in told:
         try:
-            yield line, _row(tree)
+            yield number, _row(tree)
         except FaultError as fault:
-            yield line, fault
+            yield number, fault
 
 
 def unit_of(file: Path) -> str:
     """What the number of a row counts: "element" of a JSON list, else "line"."""
     return "element" if file.suffix.lower() != ".csv" and is_array(file) else "line"
+
+
+def separated_rows(file: Path, delimiter: str) -> Iterator[Told]:
+    """The rows of a table in text with a head; a row of several lines has the number of its first.
+
+    Raises:
+        UsageError: it is not UTF-8, or its quotes do not close.
+    """
+    line = 0
+    try:
+        with wide_fields(), file.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.reader(stream, delimiter=delimiter, strict=True)
+            head = next(reader, [])
+            before = line = reader.line_num
+            for row in reader:
+                line, before = before + 1, reader.line_num
+                if len(row) > len(head):
+                    yield line, FaultError("columns-number", f"the row has {len(row)} columns, the head {len(head)}")
+                elif row:
+                    yield line, {key: value for key, value in zip(head, row, strict=False) if value}
+    except (UnicodeDecodeError, csv.Error) as error:
+        kind = "CSV" if delimiter == "," else "TSV"
+        raise UsageError(f"{file} cannot be read as {kind} in UTF-8 after line {line}: {error}") from None
 
 
 def _json_rows(file: Path) -> Iterator[tuple[int, Any]]:
@@ -79,23 +106,6 @@ def _json_rows(file: Path) -> Iterator[tuple[int, Any]]:
             yield row.line, json.loads(row.payload or b"")
         except (ValueError, RecursionError) as error:
             yield row.line, FaultError("not-json", f"the row is not JSON: {error}")
-
-
-def _csv_rows(file: Path) -> Iterator[tuple[int, Any]]:
-    csv.field_size_limit(min(sys.maxsize, 1 << 24))
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.reader(stream, strict=True)
-            head = next(reader, [])
-            before = reader.line_num
-            for row in reader:
-                line, before = before + 1, reader.line_num
-                if len(row) > len(head):
-                    yield line, FaultError("columns-number", f"the row has {len(row)} columns, the head {len(head)}")
-                elif row:
-                    yield line, {key: value for key, value in zip(head, row, strict=False) if value}
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{file} cannot be read as CSV in UTF-8: {error}") from None
 
 
 def _row(tree: Any) -> Row:
@@ -111,6 +121,7 @@ def _row(tree: Any) -> Row:
     if "conversations" in tree:
         tree = _conversation(tree)
     elif "queries" not in tree:
+        tree = in_our_words(tree)
         own = {key: tree[key] for key in tree if key in RowQuery.model_fields}
         for key in ("choices", "paraphrases"):
             own[key] = _listed(own[key]) if isinstance(own.get(key), str) else own.get(key) or []

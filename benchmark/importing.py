@@ -1,6 +1,6 @@
 """`slvr-bench import`: SV-QA items from files of others, each fault counted with its line and its cure.
 
-Three forms are read:
+These forms are read:
 
 * the paper's JSON list (or one object per line): `{id, images: [...], conversations: [question, answer, ...]}`. Entries
   of conversations are texts, `{from, value}` or `{role, content}`, question and answer by turns. Elements whose ids
@@ -9,6 +9,11 @@ Three forms are read:
   line with the same columns at the top; lines with one id are one item.
 * CSV: columns id, image, question, answer, and choices (JSON list, or texts between "|"), facet, bbox, label,
   paraphrases as they are there; rows with one id are one item.
+* TSV as VLMEvalKit writes it, Parquet, Arrow, and folders of them: one question per row, whose picture stands in it
+  (`imported_tables`).
+
+In all of them a row of one question may have the words of others (`imported_forms`). An item has one question or
+several; what is said of regions - both, all right, lift - is over those with several.
 
 Choices that stand in the question ("A. red", "(B) blue", each on a line or one behind the other) are taken out of it,
 and an answer that is a letter is then that choice. What is imported is asked as it stands: nothing is balanced.
@@ -23,30 +28,30 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from benchmark.folder import LEAST_QUERIES, LEFT_OUT, MOST_QUERIES, Bench, refuse_occupied, write_bench
+from benchmark.folder import LEFT_OUT, MOST_QUERIES, Bench, refuse_occupied, write_bench
 from benchmark.imported_choices import Asked, choices_in, chosen
-from benchmark.imported_rows import FaultError, Row, RowQuery, read_rows, unit_of
+from benchmark.imported_forms import FaultError
+from benchmark.imported_pictures import Pictures, opened_pictures
+from benchmark.imported_rows import Row, RowQuery, checked_rows, read_rows, unit_of
+from benchmark.imported_tables import SUFFIXES, TableRows, tables_of
 from benchmark.prompts import LETTERS
 from benchmark.records import Item, ItemQuery
 from benchmark.templates import form_of
 from slvr_data.errors import UsageError
 from slvr_data.ids import ID_LENGTH
-from slvr_data.images import PictureError, load
+from slvr_data.images import PictureError
 from slvr_data.queries.originals import facet_of
 from slvr_data.schema import FACETS
 from slvr_data.sources.base import PictureMissingError
-from slvr_data.sources.paths import read_below
 
-MOST_PIXELS = 1 << 28
 SHOWN = 20
 """Faults that are printed."""
 _TURN = re.compile(r"^(.*\S)[-_](\d{1,2})$", re.S)
-_Picture = Callable[[str], tuple[str, bytes, int, int]]
 
 
 class Fault(NamedTuple):
@@ -62,13 +67,15 @@ class ImportReport:
     """What became of each row: kept, or left out for one fault."""
 
     unit: str = "line"
-    """What the number of a row counts: "line", or "element" of a JSON list."""
+    """What the number of a row counts: "line", "element" of a JSON list, or "row" of a table."""
     rows: int = 0
     kept: int = 0
     """Rows whose questions are asked."""
     items: int = 0
     faults: list[Fault] = field(default_factory=list)
     """One of each row that is left out; in the order of rows."""
+    unused: set[str] = field(default_factory=set)
+    """Columns of a table that nothing is asked about."""
     bench: Bench | None = None
 
     def leave_out(self, rows: Iterable[int], reason: str, words: str) -> None:
@@ -92,6 +99,12 @@ class ImportReport:
                 f"{self.items:,} items, {queries:,} queries of {self.kept:,} of {self.rows:,} rows, "
                 f"revision {self.bench.revision[:12]}"
             )
+            alone = sum(len(item.queries) == 1 for item in self.bench.items)
+            if alone:
+                rest = f"those over regions (both, all right, lift) are of the other {self.items - alone:,}"
+                yield f"{alone:,} items have one query: they count in every score over queries; {rest}"
+        if self.unused:
+            yield f"columns that are left aside: {', '.join(sorted(self.unused))}"
         for reason, number in self.dropped().items():
             yield f"left out {number:>7,}  {reason}"
         for fault in self.faults[:SHOWN]:
@@ -112,49 +125,61 @@ class _Open:
 
 
 def import_file(
-    file: Path, out: Path, images: Path | None = None, follow_links: bool = False, name: str | None = None
+    file: Path,
+    out: Path,
+    images: Path | None = None,
+    follow_links: bool = False,
+    name: str | None = None,
+    split: str | None = None,
 ) -> ImportReport:
     """Write the benchmark folder `out` of the items in `file`.
 
     Args:
-        file: `.json`, `.jsonl` or `.csv`.
+        file: `.json`, `.jsonl`, `.csv`, `.tsv`, `.parquet` or `.arrow`, or a folder of the last three.
         out: a new folder.
         images: root of the pictures; the file's folder unless told.
         follow_links: read pictures through symbolic links.
         name: of the benchmark; the file's unless told.
+        split: the part of a folder that is read, where it has several.
 
     Raises:
         UsageError: the file cannot be read as a whole, `out` holds something else, or no item is left.
     """
-    refuse_occupied(out, name or file.stem, {"from": file.name})
-    root = images or file.parent
+    made: dict[str, Any] = {"from": file.name or file.absolute().name} | ({"split": split} if split else {})
+    name = name or (file.absolute().name if file.is_dir() else file.stem)
+    refuse_occupied(out, name, made)
+    root = images or (file if file.is_dir() else file.parent)
     if not root.is_dir():
         raise UsageError(f"--images {root} is not a folder")
     report = ImportReport()
-    merged = _merged(_rows(file, report), report)
-    pictures: dict[str, str] = {}
-    items = list(_items(merged, report, lambda path: _picture(root, path, follow_links), pictures))
-    report.faults.sort()
-    report.items = len(items)
-    if not items:
-        first = next((f"{report.unit} {row}: {reason}: {words}" for row, reason, words in report.faults), "it is empty")
-        raise UsageError(f"{file} gives no item ({report.rows} rows, {len(report.faults)} left out): {first}")
-    made = {
-        "made": {"from": file.name},
-        "accounts": {"rows": report.rows, "kept": report.kept, "left_out": len(report.faults), "items": len(items)},
-        "dropped": report.dropped(),
-    }
-    report.bench = write_bench(
-        out, name or file.stem, items, lambda image_id: _picture(root, pictures[image_id], follow_links)[1], made,
-        left_out=report.left_out(),
-    )  # fmt: skip
+    with opened_pictures(root, follow_links, out) as pictures:
+        merged = _merged(_rows(file, split, pictures, report), report)
+        paths: dict[str, str] = {}
+        items = list(_items(merged, report, pictures, paths))
+        report.faults.sort()
+        report.items = len(items)
+        if not items:
+            first = next((f"{report.unit} {row}: {why}: {words}" for row, why, words in report.faults), "it is empty")
+            raise UsageError(f"{file} gives no item ({report.rows} rows, {len(report.faults)} left out): {first}")
+        tree = {"made": made, "accounts": _accounts(report), "dropped": report.dropped()}
+        report.bench = write_bench(
+            out, name, items, lambda image_id: pictures.kept(paths[image_id]), tree, left_out=report.left_out()
+        )
     return report
 
 
-def _rows(file: Path, report: ImportReport) -> Iterator[tuple[int, Row]]:
+def _accounts(report: ImportReport) -> dict[str, int]:
+    return {"rows": report.rows, "kept": report.kept, "left_out": len(report.faults), "items": report.items}
+
+
+def _rows(file: Path, split: str | None, pictures: Pictures, report: ImportReport) -> Iterator[tuple[int, Row]]:
     """The rows without a fault."""
-    for number, row in read_rows(file):
-        if not report.rows:
+    files = tables_of(file, split)
+    table = TableRows(files, pictures) if files[0].suffix.lower() in SUFFIXES else None
+    if table is not None:
+        report.unit, report.unused = table.unit, table.unused
+    for number, row in read_rows(file) if table is None else checked_rows(iter(table)):
+        if table is None and not report.rows:
             report.unit = unit_of(file)
         report.rows += 1
         if isinstance(row, FaultError):
@@ -193,7 +218,7 @@ def _join(first: _Open, number: int, row: Row, unit: str) -> None:
     if len(row.queries) != 1:
         raise FaultError("duplicate-id", f"{row.id!r} is there already ({where})")
     if sum(len(queries) for _, queries in first.parts) >= MOST_QUERIES:
-        raise FaultError("queries-number", f"item {row.id!r} ({where}) has {MOST_QUERIES} queries already: give 2 to 4")
+        raise FaultError("queries-number", f"item {row.id!r} ({where}) has {MOST_QUERIES} queries already: give 1 to 4")
     for name in ("bbox", "label"):
         before, now = getattr(first.row, name), getattr(row, name)
         if None not in (before, now) and before != now:
@@ -208,8 +233,8 @@ def _shown(value: object) -> str:
     return repr(list(value) if isinstance(value, tuple) else value)
 
 
-def _items(found: Iterable[_Open], report: ImportReport, picture: _Picture, pictures: dict[str, str]) -> Iterator[Item]:
-    """The items without a fault; fills `pictures`: image_id -> path."""
+def _items(found: Iterable[_Open], report: ImportReport, pictures: Pictures, paths: dict[str, str]) -> Iterator[Item]:
+    """The items without a fault; fills `paths`: image_id -> the picture's name in `pictures`."""
     seen: set[str] = set()
     for entry in found:
         rows, queries = _queries(entry, report)
@@ -217,7 +242,7 @@ def _items(found: Iterable[_Open], report: ImportReport, picture: _Picture, pict
             if entry.row.id in seen:
                 raise FaultError("duplicate-id", f"{entry.row.id!r} is there already, about another picture")
             if rows:
-                item = _item(entry.row, queries, picture)
+                item = _item(entry.row, queries, pictures)
         except FaultError as fault:
             report.leave_out(rows, fault.reason, fault.words)
             continue
@@ -225,7 +250,7 @@ def _items(found: Iterable[_Open], report: ImportReport, picture: _Picture, pict
             continue
         report.kept += len(rows)
         seen.add(item.item_id)
-        pictures[item.image_id] = entry.row.image
+        paths[item.image_id] = entry.row.image
         yield item
 
 
@@ -246,16 +271,16 @@ def _queries(entry: _Open, report: ImportReport) -> tuple[list[int], list[ItemQu
     return rows, queries
 
 
-def _item(row: Row, queries: list[ItemQuery], picture: _Picture) -> Item:
+def _item(row: Row, queries: list[ItemQuery], pictures: Pictures) -> Item:
     """An item of the queries that are left.
 
     Raises:
-        FaultError: there are too few or too many, or its picture or box will not do.
+        FaultError: there are none or too many, or its picture or box will not do.
     """
-    if not LEAST_QUERIES <= len(queries) <= MOST_QUERIES:
-        raise FaultError("queries-number", f"item {row.id!r} has {len(queries)} queries: give 2 to 4")
+    if not 1 <= len(queries) <= MOST_QUERIES:
+        raise FaultError("queries-number", f"item {row.id!r} has {len(queries)} queries: give 1 to 4")
     try:
-        image_id, _, width, height = picture(row.image)
+        image_id, width, height = pictures.look(row.image)
     except (PictureMissingError, PictureError) as error:
         raise FaultError(error.reason, f"{error}") from None
     if row.bbox is not None:
@@ -285,7 +310,7 @@ def _query(row: Row, query: RowQuery) -> ItemQuery:
     identity = f"{row.id}\n{question}\n{'|'.join(choices)}"
     return ItemQuery(
         query_id=query.query_id or hashlib.sha256(identity.encode()).hexdigest()[:ID_LENGTH],
-        facet=query.facet or facet_of(head) or "other",
+        facet=query.facet or _category(query.category) or facet_of(head) or "other",
         template=form_of(head, {row.label} if row.label else set()).template,
         question=question,
         answer=answer,
@@ -296,8 +321,6 @@ def _query(row: Row, query: RowQuery) -> ItemQuery:
     )
 
 
-def _picture(root: Path, path: str, follow_links: bool) -> tuple[str, bytes, int, int]:
-    """image_id, the picture as it is kept (upright, without metadata), width and height."""
-    data = read_below(root, path, follow_links)
-    upright = load(data, MOST_PIXELS)
-    return hashlib.sha256(data).hexdigest(), upright.data, upright.width, upright.height
+def _category(told: str | None) -> str | None:
+    """A file's own class of questions as the name of a facet, in which "/" would part the name of a score."""
+    return " ".join((told or "").replace("/", " ").split()) or None

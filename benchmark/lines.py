@@ -48,6 +48,7 @@ def line_of(ask: Ask, reply: Reply) -> LogLine:
         seconds=reply.seconds,
         donor=None if donor is None else f"{donor.item.item_id}/{donor.query.query_id}",
         donor_answer=None if donor is None else donor.answer_to(ask.query),
+        picture_tokens=reply.picture_tokens,
     )
 
 

@@ -8,6 +8,7 @@ from statistics import median
 
 import numpy as np
 
+from benchmark.budgets import visual_tokens
 from benchmark.facets import LEAST_PAIRS, FacetTable, facet_table, joined_facets
 from benchmark.opened import Run
 from benchmark.pages.view import Evidence, FacetCell, FacetGrid, Part, ShownRun
@@ -40,6 +41,8 @@ def shown_run(run: Run) -> ShownRun:
     ]
     if tokens:
         facts.append(("reply tokens", f"{sum(tokens):,}, median {median(tokens):,.0f}"))
+    if (shown := visual_tokens(lines)) is not None:
+        facts.append(("visual tokens", f"mean {shown:,.1f}"))
     if seconds:
         facts.append(("seconds per reply", f"median {median(seconds):.3g}, longest {max(seconds):.3g}"))
     facts += [(name.replace("_", " "), _brief(value)) for name, value in run.header.model_details.items()]

@@ -1,7 +1,7 @@
 """The records of the benchmark: SV-QA items, what is asked, what is replied, and the lines of a run log.
 
-An item is a region with two to four queries on different facets. An *ask* is one query put to a model in one variant;
-a run is a set of asks, and its log holds one line per ask.
+An item is a region with two to four queries on different facets, or one of an imported file. An *ask* is one query put
+to a model in one variant; a run is a set of asks, and its log holds one line per ask.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class ItemQuery(Record):
     query_id: str
     """As in SLV-Set, or a hash of item and question."""
     facet: str
-    """One of `slvr_data.schema.FACETS`, or "other" where an imported file tells none."""
+    """One of `slvr_data.schema.FACETS`; an imported file's own class of questions; or "other" where it tells none."""
     template: str
     """The question's form, without the words that are this region's own: what the balance is kept within."""
     question: str
@@ -73,7 +73,7 @@ class Item(Record):
     """Of the picture, in pixels."""
     height: int
     queries: tuple[ItemQuery, ...]
-    """Two to four."""
+    """Two to four; one where an imported file has no more, which is in no score over regions."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,8 @@ class Reply:
     reply_tokens: int | None = None
     seconds: float | None = None
     """From the ask to the whole reply."""
+    picture_tokens: int | None = None
+    """Visual tokens that the picture became; None where the model does not tell."""
 
 
 class LogLine(Record):
@@ -150,6 +152,8 @@ class LogLine(Record):
     """Where the latents of another query were fed: its item and its id, joined by "/"."""
     donor_answer: str | None = None
     """What that query's answer would be here, where it is another one and this query could have it."""
+    picture_tokens: int | None = None
+    """Visual tokens that the picture became; null where the model does not tell, as a served one."""
 
 
 class Header(BaseModel):
@@ -179,7 +183,15 @@ class Header(BaseModel):
     variants: list[str]
     seeds: list[int]
     max_pixels: int | None
-    """Budget of a picture; null: as it is."""
+    """The option `--max-pixels`; null: none was given."""
+    least_pixels: int | None = None
+    """Pixels that the model scales a smaller picture up to; null where that is not known, as of a served model."""
+    most_pixels: int | None = None
+    """Pixels that a larger picture is scaled down to, by the option or by the model; null where that is not known."""
+    smallest_picture: int | None = None
+    """Pixels of the smallest picture that is asked about; null in logs that are older than this field."""
+    largest_picture: int | None = None
+    """Of the largest."""
     max_new_tokens: int
     sampling: dict[str, float]
     """Temperature and such; empty for greedy."""

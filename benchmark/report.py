@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark import exports, panels
-from benchmark.compare import compared, tests_of, verdict
+from benchmark import budgets, exports, panels
+from benchmark.compare import Comparing, compared, in_spite, tests_of, too_few, verdict
 from benchmark.comparison import Difference
 from benchmark.interventions.panel import latent_panels, slot_chart
 from benchmark.opened import Run, bench_of, open_runs
@@ -43,7 +43,14 @@ class Gathered:
     bench: Bench | None
 
 
-def write_report(paths: Sequence[Path], data: Path | None, out: Path | None, most: int, command: str) -> list[Path]:
+def write_report(
+    paths: Sequence[Path],
+    data: Path | None,
+    out: Path | None,
+    most: int,
+    command: str,
+    how: Comparing = Comparing(),
+) -> list[Path]:
     """The report of these runs; the files that were written, the page first.
 
     Args:
@@ -52,12 +59,13 @@ def write_report(paths: Sequence[Path], data: Path | None, out: Path | None, mos
         out: folder of the report; None: `report` in the folder of the first run.
         most: regions that the page shows.
         command: the line that asked for it, which the page repeats.
+        how: runs are compared.
 
     Raises:
         UsageError: a run is missing, or `data` is another folder than that which was asked about.
         RunError: a file cannot be written.
     """
-    gathered = gather(open_runs(paths), data)
+    gathered = gather(open_runs(paths), data, how)
     folder = out or gathered.runs[0].folder / "report"
     with disk_errors(f"making {folder}"):
         folder.mkdir(parents=True, exist_ok=True)
@@ -68,8 +76,8 @@ def write_report(paths: Sequence[Path], data: Path | None, out: Path | None, mos
     return written
 
 
-def gather(runs: Sequence[Run], data: Path | None) -> Gathered:
-    """Scores of the runs, and comparisons of each pair where they may be compared."""
+def gather(runs: Sequence[Run], data: Path | None, how: Comparing = Comparing()) -> Gathered:
+    """Scores of the runs, and comparisons of each pair, or with a base, where they may be compared."""
     bench, warnings = _bench(runs, data)
     items = None if bench is None else bench.items
     scores = [scores_of(run.lines, items) for run in runs]
@@ -77,9 +85,13 @@ def gather(runs: Sequence[Run], data: Path | None) -> Gathered:
     differences: list[Difference] = []
     if len(runs) > 1:
         try:
-            differences = compared(runs)
+            differences = compared(runs, how)
         except UsageError as error:
             warnings.append(f"No comparison: {error}.")
+        if told := in_spite(runs, how.despite):
+            warnings.append(f"Compared although these differ: {told}.")
+        if few := too_few(differences):
+            warnings.append(few)
     return Gathered(runs, scores, differences, warnings, bench)
 
 
@@ -117,7 +129,7 @@ def page_of(gathered: Gathered, most: int, command: str) -> Page:
             ("Form", header.form),
             ("Extraction", header.extraction),
             ("Tokens at most", f"{header.max_new_tokens:,}"),
-            ("Picture budget", "none" if header.max_pixels is None else f"{header.max_pixels:,} pixels"),
+            ("Picture budget", ", ".join(dict.fromkeys(budgets.told(run.header) for run in runs))),
             ("Seeds", str(len(header.seeds))),
         ],
         warnings=gathered.warnings,

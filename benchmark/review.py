@@ -109,7 +109,7 @@ def read_back(folder: Path, paths: Sequence[Path], out: Path) -> Reviewed:
     items = []
     for item in bench.items:
         kept = tuple(query for query in item.queries if f"{item.item_id}/{query.query_id}" not in wrong)
-        if len(kept) >= LEAST_QUERIES:
+        if len(kept) >= min(LEAST_QUERIES, len(item.queries)):
             items.append(item.model_copy(update={"queries": kept}))
     judged = {judgement.id for file in files for judgement in file.items if judgement.decided}
     classes = Counter(wrong.values())

@@ -106,9 +106,11 @@ def run_bench(
 def header_of(bench: Bench, model: Model, asks: Asks, options: ModelOptions) -> Header:
     """What the log begins with."""
     plan = asks.plan
-    details = model.details()
+    details = dict(model.details())
     if any(change.name == "mean" for change in plan.changes):
         details |= {"mean_latent_of_items": min(len(asks.items), SURVEYED)}
+    least, most = details.pop("least_pixels", None), details.pop("most_pixels", None)
+    sizes = [item.width * item.height for item in asks.items]
     sampling = {"temperature": options.temperature, "top_p": options.top_p} if options.temperature > 0 else {}
     return Header(
         model=model.name,
@@ -124,6 +126,10 @@ def header_of(bench: Bench, model: Model, asks: Asks, options: ModelOptions) -> 
         variants=[*plan.families, *(change.variant for change in plan.changes)],
         seeds=list(range(plan.seeds)),
         max_pixels=options.max_pixels,
+        least_pixels=None if least is None else int(least),
+        most_pixels=None if most is None else int(most),
+        smallest_picture=min(sizes, default=None),
+        largest_picture=max(sizes, default=None),
         max_new_tokens=options.max_new_tokens,
         sampling=sampling,
     )

@@ -23,8 +23,10 @@ LOG = "run.jsonl"
 """Name of the log in a run's folder."""
 WORK = ".work"
 """Folder in a run's folder for what is not the result: lock, store and ledger of a served model."""
-MAY_DIFFER = frozenset({"asks", "items"})
+MAY_DIFFER = frozenset({"asks", "items", "smallest_picture", "largest_picture"})
 """Of a header, when a run is taken up again with a larger limit."""
+ADDED = frozenset({"least_pixels", "most_pixels"})
+"""Of a header: null in logs that are older than these fields, and then anything later."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +190,7 @@ def _same_run(folder: Path, before: Header, now: Header) -> None:
         raise UsageError(f"{folder} holds a run of {before.items} items, not {now.items}: a limit may only grow")
     for name in Header.model_fields:
         old, new = getattr(before, name), getattr(now, name)
-        if old != new and name not in MAY_DIFFER:
+        if old != new and name not in MAY_DIFFER and not (name in ADDED and old is None):
             raise UsageError(f"{folder} holds a run with {_differs(name, old, new)}: take another --out")
 
 

@@ -3,14 +3,13 @@
 Pure functions over per-picture sums (`benchmark.table.Sums`). The interval of a score is found by drawing pictures
 with replacement (the cluster bootstrap: Field and Welsh 2007), or from its change when each picture is left out
 (the jackknife: Tukey 1958) with Student's t at one less than the number of pictures. Two runs on the same items are
-compared by the bootstrap of their difference and by exchanging the runs within pictures (a sign-flip permutation:
-Fisher 1935).
+compared by the bootstrap of their difference and by exchanging the runs within pictures (`benchmark.exchanges`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from statistics import NormalDist
@@ -25,7 +24,7 @@ from slvr_data.stats import wilson
 _NORMAL = NormalDist()
 
 DRAWS = 10_000
-"""Resamplings of pictures behind an interval or a p value."""
+"""Resamplings of pictures behind an interval."""
 LEVEL = 0.95
 CHUNK = 2**19
 """Counts held at once (4 MiB): they stay in the cache, which makes drawing them several times faster."""
@@ -33,8 +32,6 @@ MOST_UNDEFINED = 0.05
 """Share of draws without a value (a denominator of 0) above which no interval is given."""
 FLAT = 1e-12
 """Differences that are rounding."""
-EXACT = 12
-"""Up to this many pictures that differ, all exchanges are tried instead of a sample of them."""
 
 
 # --- one run
@@ -190,57 +187,6 @@ def t_interval(value: float, error: float, clusters: int, level: float = LEVEL) 
 
 
 # --- two runs on the same items
-
-
-def flipped(
-    first_cs: Floats, second_cs: Floats, difference: Callable[[Floats, Floats], Floats], draws: int, seed: int
-) -> tuple[float, int, bool]:
-    """How often exchanging the two runs within pictures at random gives at least the difference that is seen.
-
-    `difference` maps the column totals [d, s] of both runs to differences [d]. Under the hypothesis that it makes
-    no difference which run a picture's replies are of, each of the 2^c exchanges is as likely. Up to `EXACT`
-    pictures with unequal sums all are tried and p is exact; otherwise `draws` are, and
-    p = (1 + those at least as large) / (1 + draws), which is never 0 (Phipson and Smyth 2010).
-
-    Returns:
-        p (two-sided), how many exchanges were tried, and whether these are all. p is NaN where the difference is
-        not defined; exchanges for which it is not count as at least as large.
-    """
-    seen = float(difference(first_cs.sum(0, keepdims=True), second_cs.sum(0, keepdims=True))[0])
-    differ = (first_cs != second_cs).any(axis=1)
-    half_s, half_cs = (first_cs + second_cs).sum(0) / 2, (first_cs[differ] - second_cs[differ]) / 2
-    exact = len(half_cs) <= EXACT
-    tried = as_large = 0
-    for signs in _signs(len(half_cs), draws, seed):
-        moved = signs @ half_cs
-        values = np.abs(difference(half_s + moved, half_s - moved))
-        as_large += int((~(values < abs(seen) - 1e-12)).sum())
-        tried += len(values)
-    if math.isnan(seen):
-        return math.nan, tried, exact
-    return (as_large / tried if exact else (1 + as_large) / (1 + tried)), tried, exact
-
-
-def _signs(clusters: int, draws: int, seed: int) -> Iterator[Floats]:
-    """Signs [d, c] in chunks: all of them for few clusters, otherwise `draws` at random."""
-    if clusters <= EXACT:
-        bits = np.arange(2**clusters)[:, None] >> np.arange(clusters) & 1
-        yield (1 - 2 * bits).astype(np.float64)
-        return
-    rng = np.random.default_rng(seed)
-    at_once = max(1, CHUNK // clusters)
-    for start in range(0, draws, at_once):
-        bits = rng.integers(0, 2, size=(min(draws - start, at_once), clusters), dtype=np.int8)
-        yield (1 - 2 * bits).astype(np.float64)
-
-
-def difference_of(statistic: Statistic, names: Sequence[str]) -> Callable[[Floats, Floats], Floats]:
-    """Totals [d, s] of two runs -> the second's score less the first's [d]."""
-
-    def columns(totals_ds: Floats) -> Columns:
-        return {name: totals_ds[:, s] for s, name in enumerate(names)}
-
-    return lambda first, second: statistic.formula(columns(second)) - statistic.formula(columns(first))
 
 
 def mcnemar(only_first: int, only_second: int) -> float:

@@ -20,7 +20,8 @@ from typing import Any
 import pyarrow as pa
 from PIL import Image
 
-from pipelines.plan import PLAN_SCHEMA, Plan, load_partitions, save_partitions
+from pipelines.partitions import load_partitions, save_partitions
+from pipelines.plan import PLAN_SCHEMA, Plan
 from pipelines.settings import load_settings
 from pipelines.stages import attributes, check, crop, multiquery
 from pipelines.store import StageStore

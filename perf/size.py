@@ -67,7 +67,7 @@ def resume(folder: Path) -> dict[str, Any]:
     from pipelines.build import make_plan
     from pipelines.finished import Finished
     from pipelines.history import history_of
-    from pipelines.plan import load_partitions
+    from pipelines.partitions import load_partitions
     from pipelines.republish import config_of, known_settings
 
     work = folder / ".work"
@@ -87,7 +87,7 @@ def barrier(folder: Path) -> dict[str, Any]:
     from pipelines.finished import Finished
     from pipelines.history import history_of
     from pipelines.outcome import Outcomes
-    from pipelines.plan import load_partitions
+    from pipelines.partitions import load_partitions
     from pipelines.progress import Progress
     from pipelines.republish import config_of, known_settings
 

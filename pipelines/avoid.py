@@ -22,7 +22,6 @@ from pipelines.plan import Plan
 from pipelines.stages.avoid import AVOIDED, COMPARED, INDEXES, compared_with, lost_pictures, note_lost
 from pipelines.store import StageStore
 from pipelines.tasks import ShardTask, TaskPicture
-from slvr_data.avoid.columns import ELSEWHERE
 from slvr_data.avoid.features import method, require
 from slvr_data.avoid.given import Chunk, Given, names_of, open_given, placed
 from slvr_data.avoid.index import write_index
@@ -30,6 +29,7 @@ from slvr_data.avoid.reading import described_of
 from slvr_data.errors import UsageError
 from slvr_data.ids import part_of
 from slvr_data.spilled import IdSet
+from slvr_data.tables import ELSEWHERE
 
 if TYPE_CHECKING:
     from pipelines.config import BuildConfig

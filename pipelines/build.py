@@ -27,7 +27,8 @@ from pipelines.history import History, history_of
 from pipelines.left import UNSEEN, Left
 from pipelines.matches import Matches
 from pipelines.opened import WORK, opened
-from pipelines.plan import Plan, check_nothing_lost, load_partitions, save_partitions
+from pipelines.partitions import load_partitions, partition_path, save_partitions
+from pipelines.plan import Plan, check_nothing_lost
 from pipelines.progress import Progress
 from pipelines.publish import Publisher
 from pipelines.questions import Questions
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
 
 _READY_FOR = "run `slvr-data merge` over all parts to publish"
 _GOES_ON = "the same command goes on with the rest"
+STAGING = ".publish.tmp"
+"""Where a publication is made in a folder that is not the set's own."""
 
 
 @dataclass
@@ -175,9 +178,11 @@ def _plan(
 ) -> Plan:
     """Read the sources that this run names; what earlier runs read of others stays."""
     started = time.time()
-    before = load_partitions(work / "plan") if has_work else {}
-    read = read_sources(named, config, work, engine, progress, summary.cpu_seconds)
     again = {(source.name, file.name) for source in named for file in source.annotations}
+    anew = {partition_path(work / "plan", *pair) for pair in again}
+    anew |= {work / "plan" / source.name for source in named if not source.annotations}
+    before = load_partitions(work / "plan", anew) if has_work else {}
+    read = read_sources(named, config, work, engine, progress, summary.cpu_seconds)
     after = {key: table for key, table in before.items() if key not in again} | read
     if has_work:
         check_nothing_lost(before, after, history.given_up)
@@ -309,7 +314,7 @@ def publish(
         configuration["embeddings"] = settings.embeddings.model_dump(mode="json")
     if settings.avoid:
         configuration["avoid"] = settings.avoid.told()
-    out, staging = (config.out, work / "publish") if to is None else (to, to / ".publish.tmp")
+    out, staging = (config.out, work / "publish") if to is None else (to, to / STAGING)
     summary.accounts = publisher.publish(out, staging, progress, configuration, history)
     for (_, _, reason), records in publisher.funnel.rejected.items():
         summary.reasons[reason] = summary.reasons.get(reason, 0) + records

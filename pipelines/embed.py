@@ -18,7 +18,7 @@ from pipelines.embeddings import VectorStore
 from pipelines.finished import Finished
 from pipelines.history import history_of
 from pipelines.opened import WORK, opened
-from pipelines.plan import load_partitions
+from pipelines.partitions import load_partitions
 from pipelines.progress import Progress
 from pipelines.republish import check_finished, config_of, known_settings
 from pipelines.settings import save_settings

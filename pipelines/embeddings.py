@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from slvr_data.embeddings import EmbeddingModel, Vector, local_embedding
-from slvr_data.files import folder_atomic, remove_leftovers
+from slvr_data.files import folder_atomic, put_aside, refuse_unreadable, remove_leftovers
 from slvr_data.remote.artefacts import note_removed
 from slvr_data.schema import AttributeProfile, Rejection
 from slvr_data.shards import read_parquet
@@ -95,7 +95,11 @@ class VectorStore:
         return sorted(path.name for path in self.folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
     def _index(self, shard: str) -> None:
-        """Learn what a shard holds; a damaged one is put aside, so that its texts are open again."""
+        """Learn what a shard holds; a damaged one is put aside, so that its texts are open again, and stays there.
+
+        Raises:
+            RunError: it cannot be read now, and may be whole.
+        """
         try:
             texts = read_parquet(self.folder / shard / "texts.parquet").to_pydict()
             keys = [key for key, why in zip(texts["text"], texts["refused"], strict=True) if why is None]
@@ -106,9 +110,11 @@ class VectorStore:
                     raise ValueError(f"{rows} vectors of {dimension} {vectors.dtype} for {len(keys)} texts")
                 self.dimension = dimension
         except (pa.ArrowException, OSError, ValueError, KeyError, EOFError) as error:
+            refuse_unreadable(error, self.folder / shard)
             note_removed(self.folder.parents[1], f"embeddings/{self.folder.name}/{shard}")
-            (self.folder / shard).replace(self.folder / f".{shard}.damaged.tmp")
-            print(f"embeddings/{self.folder.name}/{shard} is damaged ({error}): asked again", file=sys.stderr)
+            aside = put_aside(self.folder / shard)
+            name = f"embeddings/{self.folder.name}/{shard}"
+            print(f"{name} is damaged ({error}): it is now {aside.name}, and asked again", file=sys.stderr)
             return
         for row, key in enumerate(keys):
             self._placed[key.hex()] = f"{shard} {row}"

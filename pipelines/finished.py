@@ -67,8 +67,8 @@ class Finished:
 
     @property
     def anything(self) -> bool:
-        """Whether any work has been done."""
-        return bool(self.prepared)
+        """Whether any work has been done, also where nothing is left of it but what is damaged."""
+        return bool(self.prepared) or self.stores["crop"].has_damaged()
 
     def has_old(self) -> bool:
         """Whether shards are there with what pictures had before a retry opened them."""

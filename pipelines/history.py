@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -12,10 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from slvr_data.files import disk_errors
+from slvr_data.errors import UsageError
+from slvr_data.files import disk_errors, refuse_unreadable, replace_synced
 from slvr_data.manifest import NAME, Manifest, load_manifest
 from slvr_data.schema import Split
-from slvr_data.shards import files_of
+from slvr_data.shards import DataFile, files_of
 from slvr_data.spilled import IdMap, IdSet
 
 _MEMORY = "splits.parquet"
@@ -40,15 +42,36 @@ class History:
 
 
 def history_of(out: Path, work: Path) -> History:
-    """Read from the publication, as far as its files are there, and from the memory beside the work."""
+    """Read from the publication, as far as its files are there and sound, and from the memory beside the work.
+
+    Raises:
+        UsageError: the memory is damaged, and the publication does not tell what it held.
+        RunError: a file cannot be read now.
+    """
     history = History()
-    if (work / _MEMORY).exists():
-        for batch in _batches(work / _MEMORY, ["image_id", "split"]):
+    damage = _read_memory(work / _MEMORY, history)
+    whole = (out / NAME).exists() and _read_publication(out, load_manifest(out), history)
+    if damage and not whole:
+        raise UsageError(
+            f"{work / _MEMORY} is damaged ({damage}), and so is the publication, or it is not there: nothing tells in "
+            f"which splits pictures were published. Put {NAME} and data/ back if you have them; else remove this file, "
+            "and splits are drawn anew"
+        )
+    if damage:
+        print(f"{work / _MEMORY} is damaged ({damage}): splits are those of the publication", file=sys.stderr)
+    return history
+
+
+def _read_memory(path: Path, history: History) -> str:
+    """Splits as they are remembered; in words what is damaged ("": nothing)."""
+    try:
+        for batch in _batches(path, ["image_id", "split"]) if path.exists() else ():
             for image_id, split in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                 history.splits[image_id] = split
-    if (out / NAME).exists():
-        _read_publication(out, load_manifest(out), history)
-    return history
+    except (pa.ArrowException, OSError) as error:
+        refuse_unreadable(error, path)
+        return str(error)
+    return ""
 
 
 def _batches(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
@@ -56,22 +79,32 @@ def _batches(path: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
         yield from file.iter_batches(batch_size=_ROWS, columns=columns)
 
 
-def _read_publication(out: Path, manifest: Manifest, history: History) -> None:
-    for config, column in (("images", "image_id"), ("attributes", "region_id")):
-        for file in files_of(manifest.files, config):
-            if not (out / file.path).exists():  # somebody removed it: publishing again brings it back
-                continue
-            for batch in _batches(out / file.path, [column]):
-                ids = batch.column(column).to_pylist()
-                if config == "images":
-                    history.splits.set_all(ids, file.split)
-                else:
-                    history.regions.update(ids)
-    for file in files_of(manifest.files, "rejections"):
-        if (out / file.path).exists():
-            for batch in _batches(out / file.path, ["kind", "stage", "region_id"]):
+def _read_publication(out: Path, manifest: Manifest, history: History) -> bool:
+    """Take in what is there and sound; whether all splits are known from it. Publishing again brings the rest back."""
+    read = {file.path: _read_file(out / file.path, file, history) for file in manifest.files}
+    return all(read[file.path] for file in files_of(manifest.files, "images"))
+
+
+def _read_file(path: Path, file: DataFile, history: History) -> bool:
+    """Take in one file; False where it is not there, as somebody removed it, or damaged."""
+    if not path.exists():
+        return False
+    try:
+        if file.config == "images":
+            for batch in _batches(path, ["image_id"]):
+                history.splits.set_all(batch["image_id"].to_pylist(), file.split)
+        elif file.config == "attributes":
+            for batch in _batches(path, ["region_id"]):
+                history.regions.update(batch["region_id"].to_pylist())
+        elif file.config == "rejections":
+            for batch in _batches(path, ["kind", "stage", "region_id"]):
                 mask = pc.and_(pc.equal(batch["kind"], "rejected"), pc.not_equal(batch["stage"], "publish"))
                 history.given_up.update(batch.filter(mask)["region_id"].to_pylist())
+    except (pa.ArrowException, OSError) as error:
+        refuse_unreadable(error, path)
+        print(f"{path} is damaged ({error}): publishing writes it anew", file=sys.stderr)
+        return False
+    return True
 
 
 def remember_splits(work: Path, history: History, splits: IdMap) -> None:
@@ -85,4 +118,4 @@ def remember_splits(work: Path, history: History, splits: IdMap) -> None:
             while some := list(islice(rows, _ROWS)):
                 image_ids, names = zip(*some, strict=True)
                 writer.write_table(pa.table({"image_id": image_ids, "split": names}, schema=_SCHEMA))
-        temporary.replace(work / _MEMORY)
+        replace_synced(temporary, work / _MEMORY)

@@ -10,7 +10,8 @@ from pipelines.build import Summary, make_plan, publish
 from pipelines.finished import STAGES, Finished
 from pipelines.history import history_of
 from pipelines.opened import WORK, opened
-from pipelines.plan import check_nothing_lost, load_partitions, save_partitions
+from pipelines.partitions import load_partitions, partition_path, save_partitions
+from pipelines.plan import check_nothing_lost
 from pipelines.republish import check_finished, config_of
 from pipelines.settings import Settings, load_settings, reconciled, save_settings
 from pipelines.stages.avoid import AVOIDED, COMPARED, uncompared
@@ -47,7 +48,7 @@ def merge(parts: list[Path], out: Path, images: list[str], unfinished: bool = Fa
         settings.avoid = avoid
         if known is not None:
             settings.publish = known.publish
-        before = load_partitions(work / "plan")
+        before = load_partitions(work / "plan", {partition_path(work / "plan", *key) for key in plans})
         history = history_of(out, work)
         check_nothing_lost(before, before | plans, history.given_up)
         save_settings(work, settings)  # first: a merge that is stopped goes on with these parts, not with others

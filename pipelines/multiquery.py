@@ -18,7 +18,8 @@ from pipelines.finished import Finished
 from pipelines.history import history_of
 from pipelines.left import Left
 from pipelines.opened import opened
-from pipelines.plan import Plan, load_partitions
+from pipelines.partitions import load_partitions
+from pipelines.plan import Plan
 from pipelines.progress import Progress
 from pipelines.questions import BEFORE, Questions
 from pipelines.republish import check_finished, config_of, known_settings

@@ -1,8 +1,8 @@
 """The plan: every row of every source, read and resolved to regions, in picture order.
 
 Reading is split into chunks of units that workers do. What they find is kept per annotation file
-(`.work/plan/SOURCE/FILE.parquet`), so that another source or more rows add to a set without touching
-what is there. Regions are merged here: rows of the same picture, box and label are one region.
+(`pipelines.partitions`), so that another source or more rows add to a set without touching what is there.
+Regions are merged here: rows of the same picture, box and label are one region.
 """
 
 from __future__ import annotations
@@ -15,20 +15,16 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from pipelines.mapped import in_order, read_mapped
+from pipelines.mapped import in_order
 from slvr_data.errors import UsageError
-from slvr_data.files import disk_errors
 from slvr_data.ids import split_of
 from slvr_data.regions import PlanRow
-from slvr_data.remote.artefacts import note_removed
 from slvr_data.schema import Mask, QuestionAnswer, Region, Rejection, SourceRef, Split
 from slvr_data.sources.base import Malformed
 from slvr_data.spilled import IdMap, IdSet
@@ -119,36 +115,6 @@ def _plain(row: PlanRow) -> dict[str, Any]:
     for fault in ("malformed", "rejected"):
         plain[fault] = plain[fault] and {"reason": plain[fault].reason, "evidence": plain[fault].evidence}
     return plain
-
-
-def partition_path(folder: Path, source: str, file: str) -> Path:
-    """Where the rows of one annotation file are kept."""
-    return folder / source / f"{hashlib.sha256(file.encode()).hexdigest()[:16]}.parquet"
-
-
-def save_partitions(folder: Path, tables: dict[tuple[str, str], pa.Table], again: set[tuple[str, str]]) -> None:
-    """Write each (source, file)'s rows in place of what was there; of `again` read without rows, none stay."""
-    for source, file in again - tables.keys():
-        path = partition_path(folder, source, file)
-        note_removed(folder.parent, path.relative_to(folder.parent).as_posix())
-        path.unlink(missing_ok=True)
-    for (source, file), table in tables.items():
-        path = partition_path(folder, source, file)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.tmp")
-        with disk_errors(f"writing {path}"):
-            pq.write_table(table, temporary, compression="zstd")
-            temporary.replace(path)
-
-
-def load_partitions(folder: Path) -> dict[tuple[str, str], pa.Table]:
-    """All rows that earlier runs have read, by (source, file)."""
-    tables = {}
-    for path in sorted(folder.glob("*/*.parquet")):
-        table = read_mapped(path)
-        if table.num_rows:
-            tables[table["source"][0].as_py(), table["file"][0].as_py()] = table
-    return tables
 
 
 REMEMBERED = 20_000

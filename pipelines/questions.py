@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 from pipelines.stages.multiquery import picture_key
 from pipelines.store import RowCache, StageStore
 from slvr_data.card import Funnel
-from slvr_data.files import disk_errors
+from slvr_data.errors import RunError
+from slvr_data.files import disk_errors, refuse_unreadable, replace_synced
 from slvr_data.queries.generate import LEAST
 from slvr_data.schema import Rejection
 from slvr_data.shards import read_parquet
@@ -124,14 +125,19 @@ class Questions:
         temporary = path.with_name(f".{path.name}.tmp")
         with disk_errors(f"writing {path}"):
             pq.write_table(pa.Table.from_pylist(verdicts, schema=VERDICTS), temporary, compression="zstd")
-            temporary.replace(path)
+            replace_synced(temporary, path)
         self._verdicts = self._load_verdicts()
 
     def _load_verdicts(self) -> dict[str, dict[str, Any]]:
         path = self._work / "query-verdicts.parquet"
         if not path.exists():
             return {}
-        return {row["query_id"]: row for row in read_parquet(path).to_pylist()}
+        try:
+            return {row["query_id"]: row for row in read_parquet(path).to_pylist()}
+        except (pa.ArrowException, OSError) as error:
+            refuse_unreadable(error, path)
+            cure = "remove it, and run slvr-data build-multiquery again, which checks the questions anew"
+            raise RunError(f"{path} is damaged ({error}): {cure}") from None
 
 
 def _too_few(group: dict[str, Any], region: dict[str, Any]) -> list[Rejection]:

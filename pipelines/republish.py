@@ -6,15 +6,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pipelines.build import Summary, make_plan, publish
+from pipelines.build import STAGING, Summary, make_plan, publish
 from pipelines.config import PROMPT_VERSIONS, BuildConfig, PublishConfig
 from pipelines.finished import Finished
 from pipelines.history import history_of
 from pipelines.opened import WORK, opened
-from pipelines.plan import Plan, load_partitions
+from pipelines.partitions import load_partitions
+from pipelines.plan import Plan
 from pipelines.settings import Settings, load_settings, save_settings
 from slvr_data.errors import UsageError
-from slvr_data.files import remove_leftovers
+from slvr_data.files import is_leftover, remove_leftovers
 from slvr_data.ids import part_of
 from slvr_data.manifest import NAME, load_manifest
 
@@ -57,12 +58,12 @@ def known_settings(folder: Path, work: Path) -> Settings:
 
 
 def _make_empty(to: Path) -> None:
-    """A folder to publish into, new or empty but for what a killed publication left."""
+    """A folder to publish into, new or empty but for what a killed publication left: that alone is removed."""
     try:
         to.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(to)
-        if any(to.iterdir()):
+        if any(path.name != STAGING and not is_leftover(path) for path in to.iterdir()):
             raise UsageError(f"--to {to} is not empty: name a new folder")
+        remove_leftovers(to)
     except OSError as error:
         raise UsageError(f"--to {to} cannot be made: {error.strerror}") from None
 

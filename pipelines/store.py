@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from slvr_data.files import folder_atomic, remove_leftovers
+from slvr_data.files import folder_atomic, put_aside, refuse_unreadable, remove_aside, remove_leftovers
 from slvr_data.remote.artefacts import note_removed
 from slvr_data.shards import read_parquet
 
@@ -50,6 +50,7 @@ class StageStore:
                 compression = {column: "none" if column in pictures else "zstd" for column in table.column_names}
                 path = folder / f"{name}.parquet"
                 pq.write_table(table, path, compression=compression, write_statistics=False)
+        remove_aside(self.folder / shard)
 
     def load(self, shard: str, table: str, columns: list[str] | None = None) -> pa.Table:
         """One table of a finished shard."""
@@ -61,16 +62,27 @@ class StageStore:
         """(shard, table -> columns) of every finished shard, or old one; `tables` names the columns to read.
 
         A damaged shard is put aside, so that its work is open again.
+
+        Raises:
+            RunError: a shard cannot be read now, and may be whole.
         """
         for shard in self.old_shards() if old else self.shards():
             try:
                 found = {name: self.load(shard, name, columns).to_pydict() for name, columns in tables.items()}
             except (pa.ArrowException, OSError) as error:
+                refuse_unreadable(error, self.folder / shard)
                 note_removed(self.folder.parent, f"{self.folder.name}/{shard}")
-                (self.folder / shard).replace(self.folder / f".{shard}.damaged.tmp")
-                print(f"shard {self.folder.name}/{shard} is damaged ({error}): it is made again", file=sys.stderr)
+                aside = put_aside(self.folder / shard)
+                print(
+                    f"shard {self.folder.name}/{shard} is damaged ({error}): it is now {aside.name}, and made again",
+                    file=sys.stderr,
+                )
                 continue
             yield shard, found
+
+    def has_damaged(self) -> bool:
+        """Whether a shard was put aside and has not been made again under its name."""
+        return any(self.folder.glob(".*.damaged*"))
 
     def remove(self, shard: str) -> None:
         """Make a shard disappear all at once."""

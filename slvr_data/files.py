@@ -19,6 +19,8 @@ _IN_USE = {errno.ENOENT, errno.ESTALE, errno.ENOTEMPTY, errno.EBUSY}
 """What removing meets where others still write or remove there, or hold a file open (.nfs files)."""
 _ONCE = re.compile(r"\.\d+-[0-9a-f]{8}\.tmp$")
 """So end the names of `_beside`."""
+_NO_SYNC = {errno.EINVAL, errno.ENOTSUP}
+"""What file systems answer that cannot bring a folder to disk."""
 
 
 @contextmanager
@@ -41,7 +43,7 @@ def _beside(path: Path) -> Path:
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file beside `path` and move it there; a reader sees the old file or the new one."""
+    """Write a file beside `path` and move it there; a reader sees the old file or the new one. Then it is on disk."""
     temporary = _beside(path)
     with disk_errors(f"writing {path}"):
         try:
@@ -50,6 +52,7 @@ def write_atomic(path: Path, data: bytes) -> None:
                 stream.flush()
                 os.fsync(stream.fileno())
             temporary.replace(path)
+            sync(path.parent)
         except OSError:
             temporary.unlink(missing_ok=True)
             raise
@@ -57,21 +60,81 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 @contextmanager
 def folder_atomic(path: Path) -> Iterator[Path]:
-    """A new folder that appears at `path` when the block ends well, and not at all when it does not."""
+    """A new folder that appears at `path` when the block ends well, and not at all when it does not.
+
+    Then all its files are on disk.
+    """
     temporary = _beside(path)
     with disk_errors(f"writing {path}"):
         try:
             temporary.mkdir(parents=True)
             yield temporary
+            for made in (*temporary.rglob("*"), temporary):
+                sync(made)
             try:
                 temporary.rename(path)
             except OSError:
                 if not path.exists():
                     raise
                 shutil.rmtree(temporary)  # the same content, finished by an earlier run
+            sync(path.parent)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
+
+
+def sync(path: Path) -> None:
+    """Bring a file, or the names in a folder, to disk, so that a loss of power does not take them. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC or not path.is_dir():
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def replace_synced(temporary: Path, path: Path) -> None:
+    """Move a finished file to `path`, and have it there on disk before anything that is done next. Raises OSError."""
+    sync(temporary)
+    temporary.replace(path)
+    sync(path.parent)
+
+
+def refuse_unreadable(error: Exception, path: Path) -> None:
+    """To be called with what was met in reading `path`, before that is taken for damaged.
+
+    Raises:
+        RunError: the file may be whole and cannot be read now: no right, no open file, no memory left, or a file
+            system that fails.
+    """
+    failing = isinstance(error, OSError) and error.errno not in (None, errno.ENOENT)
+    if failing or isinstance(error, MemoryError):
+        raise RunError(
+            f"{path} cannot be read now ({str(error) or type(error).__name__}): it may be whole, so it stays as it is; "
+            "see to its owner and rights, its file system, the limits of memory and open files, and run the same "
+            "command again (if it can never be read again, remove it first)"
+        ) from error
+
+
+def put_aside(folder: Path) -> Path:
+    """Rename a damaged folder so that no reader looks at it again, and nothing removes it unasked; where it is now."""
+    number = 1
+    while (aside := folder.with_name(f".{folder.name}.damaged{number if number > 1 else ''}")).exists():
+        number += 1
+    return folder.replace(aside)
+
+
+def remove_aside(folder: Path) -> None:
+    """Remove what was put aside of a folder that has been made again."""
+    for aside in folder.parent.glob(f".{folder.name}.damaged*"):
+        shutil.rmtree(aside)
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether a name is one that only `write_atomic` and `folder_atomic` give."""
+    return path.name.startswith(".") and _ONCE.search(path.name) is not None
 
 
 def remove_leftovers(folder: Path) -> None:

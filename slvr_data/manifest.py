@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -14,11 +15,15 @@ from pydantic import BaseModel, ConfigDict
 from slvr_data.errors import UsageError
 from slvr_data.remote.addresses import shown
 from slvr_data.remote.reading import read_bytes
-from slvr_data.schema import SCHEMA_VERSION
+from slvr_data.schema import SCHEMA_VERSION, SPLITS
 from slvr_data.shards import DataFile
 
 NAME = "manifest.json"
 FORMAT = "slv-set"
+CARD = "README.md"
+_CONFIGS = ("images", "attributes", "multiquery", "embeddings", "crops", "rejections", "card")
+_OURS = re.compile(r"data/[a-z]+/[a-z]+-[0-9]{5}-[0-9a-f]{12}\.parquet|assets/samples\.jpg")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class Manifest(BaseModel):
@@ -70,7 +75,8 @@ def read_manifest(data: bytes, path: str) -> Manifest:
     """The manifest in a file's bytes; `path` names the file in errors.
 
     Raises:
-        UsageError: it is not readable, or of a newer version than this reader.
+        UsageError: it is not readable, of a newer version than this reader, or names a file that no publication has:
+            what it names is fetched and replaced below the set's folder.
     """
     try:
         tree = json.loads(data)
@@ -83,6 +89,26 @@ def read_manifest(data: bytes, path: str) -> Manifest:
             f"{path} has schema version {tree.get('schema_version')}, this reader knows {SCHEMA_VERSION}: upgrade slvr"
         )
     try:
-        return Manifest.model_validate(tree)
+        manifest = Manifest.model_validate(tree)
     except ValueError as error:
         raise UsageError(f"{path} is damaged: {' '.join(str(error).split())[:200]}") from None
+    for file in manifest.files:
+        if wrong := _wrong(file):
+            raise UsageError(f"{path} is damaged or forged: it names the file {file.path[:200]!r} with {wrong}")
+    return manifest
+
+
+def is_ours(path: str) -> bool:
+    """Whether a path relative to the set's folder is of the form of a publication's own files, the card apart."""
+    return _OURS.fullmatch(path) is not None
+
+
+def _wrong(file: DataFile) -> str | None:
+    """What of an entry no publication says, in words."""
+    if file.path != CARD and not is_ours(file.path):
+        return "a path that no publication has"
+    if file.config not in _CONFIGS or file.split not in (*SPLITS, "all", ""):
+        return f"the config {file.config[:40]!r} and the split {file.split[:40]!r}"
+    if file.bytes < 0 or file.rows < 0 or not _SHA256.fullmatch(file.sha256):
+        return f"{file.bytes} bytes, {file.rows} rows and the sha256 {file.sha256[:64]!r}"
+    return None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -15,9 +13,9 @@ from pydantic import BaseModel
 
 from slvr_data import card
 from slvr_data.arrow import embedding_schema
-from slvr_data.files import disk_errors, sha256_of, write_atomic
+from slvr_data.files import disk_errors, sha256_of, sync, write_atomic
 from slvr_data.images import decoded, encode_jpeg
-from slvr_data.manifest import FORMAT, NAME, Manifest, versions
+from slvr_data.manifest import FORMAT, NAME, Manifest, is_ours, versions
 from slvr_data.schema import (
     SCHEMA_VERSION,
     SPLITS,
@@ -186,7 +184,8 @@ def put_in_place(staging: Path, out: Path, manifest: Manifest) -> None:
     """Move a finished publication from `staging` into `out`.
 
     New data files first, beside the old; then the manifest; then the card, which readers follow; then
-    what the manifest does not name is removed. Killed anywhere, running it again completes it.
+    what the manifest does not name is removed. Each is on disk before the next: killed anywhere, by a loss of power
+    too, running it again completes it.
     """
     with disk_errors(f"publishing into {out}"):
         for file in manifest.files:
@@ -198,24 +197,15 @@ def put_in_place(staging: Path, out: Path, manifest: Manifest) -> None:
     write_atomic(out / NAME, manifest.to_bytes())
     if (staging / "README.md").exists():
         (staging / "README.md").replace(out / "README.md")
+        with disk_errors(f"publishing into {out}"):
+            sync(out)
     remove_unnamed(out, manifest)
 
 
 def _sync_folders(out: Path, manifest: Manifest) -> None:
-    for folder in {(out / file.path).parent for file in manifest.files}:
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-_OURS = re.compile(r"data/[a-z]+/[a-z]+-\d{5}-[0-9a-f]{12}\.parquet|assets/samples\.jpg")
-
-
-def is_ours(path: str) -> bool:
-    """Whether a path relative to the set's folder is of the form of a publication's own files."""
-    return _OURS.fullmatch(path) is not None
+    folders = {(out / file.path).parent for file in manifest.files}
+    for folder in sorted(folders | {folder.parent for folder in folders - {out}}):
+        sync(folder)
 
 
 def unnamed_files(out: Path, manifest: Manifest) -> list[Path]:
@@ -232,7 +222,7 @@ def unnamed_files(out: Path, manifest: Manifest) -> list[Path]:
 def remove_unnamed(out: Path, manifest: Manifest) -> None:
     """Remove what an earlier publication left; files that no publication makes are somebody's own."""
     for path in unnamed_files(out, manifest):
-        if _OURS.fullmatch(path.relative_to(out).as_posix()):
+        if is_ours(path.relative_to(out).as_posix()):
             path.unlink()
     for folder in ("data", "assets"):
         for path in sorted((out / folder).rglob("*"), reverse=True):

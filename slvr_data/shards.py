@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel
 
 from slvr_data.arrow import arrow_schema
-from slvr_data.files import disk_errors, sha256_of
+from slvr_data.files import disk_errors, sha256_of, sync
 
 BATCH_ROWS = 512
 """Rows are turned into Arrow by this many at a time."""
@@ -139,6 +140,7 @@ class TableWriter:
             return
         with disk_errors(f"writing {self._temporary}"):
             self._writer.close()
+            sync(self._temporary)  # what it replaces is removed once the manifest names it
             digest = sha256_of(self._temporary)
             final = self._temporary.with_name(f"{self._temporary.stem}-{digest[:12]}.parquet")
             self._temporary.replace(final)
@@ -155,9 +157,24 @@ def _dictionary_columns(schema: pa.Schema) -> list[str]:
 
 
 def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
-    """One whole Parquet file; `pyarrow.parquet.read_table` would import pandas for it."""
-    with pq.ParquetFile(path, memory_map=True) as file:
+    """One whole Parquet file; `pyarrow.parquet.read_table` would import pandas for it.
+
+    Raises:
+        pa.ArrowInvalid: naming the file, which is damaged.
+    """
+    with naming(path), pq.ParquetFile(path, memory_map=True) as file:
         return file.read(columns=columns)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name the Parquet file in what Arrow says of a damaged one: it becomes `pa.ArrowInvalid`, if it was not."""
+    try:
+        yield
+    except (pa.ArrowInvalid, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # of the file system, not of the file
+            raise
+        raise pa.ArrowInvalid(f"{path}: {error}") from error
 
 
 def files_of(files: Sequence[DataFile], config: str, split: str | None = None) -> list[DataFile]:

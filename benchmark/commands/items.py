@@ -38,19 +38,28 @@ def build(
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The paper's JSON list, JSON lines, or CSV.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="The paper's JSON list, JSON lines, CSV, VLMEvalKit's TSV, Parquet, Arrow; a folder of such tables.",
+        ),
+    ],
     out: Out,
     images: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where pictures are looked for (default: the file's folder).")
     ] = None,
     name: Annotated[str | None, typer.Option(metavar="NAME", help="Of the benchmark (default: the file's).")] = None,
     follow_links: Annotated[bool, typer.Option("--follow-links", help="Read pictures through symbolic links.")] = False,
+    split: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The part of a folder that is read, where it has several.")
+    ] = None,
 ) -> None:
-    """Make items of a file: the paper's JSON list, CSV or JSONL. Nothing is balanced; each fault is told."""
+    """Make items of a file: the paper's list, VLMEvalKit's TSV, Parquet ... Nothing is balanced; each fault is told."""
     from benchmark.importing import import_file
     from slvr_data.remote.addresses import local_output
 
-    for line in import_file(file, local_output(out, "--out"), images, follow_links, name).lines():
+    for line in import_file(file, local_output(out, "--out"), images, follow_links, name, split).lines():
         typer.echo(line)
 
 

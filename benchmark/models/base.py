@@ -35,7 +35,10 @@ class Model(Protocol):
     """The specification that opened it."""
 
     def details(self) -> dict[str, Detail]:
-        """What may differ between runs that are compared: hash of the weights, revision, dtype, versions, ..."""
+        """What may differ between runs that are compared: hash of the weights, revision, dtype, versions, ...
+
+        "least_pixels" and "most_pixels", where they are among it, are the model's picture budget and no detail.
+        """
         ...
 
     def replies(self, asks: Iterable[Ask]) -> Iterator[tuple[Ask, Reply]]:
@@ -75,7 +78,8 @@ class ModelOptions:
     max_new_tokens: int = 512
     """Of a reply."""
     max_pixels: int | None = None
-    """Pictures of more pixels are scaled down to this before the model's own processor sees them; None: never."""
+    """Pictures of more pixels are scaled down to this, and a processor in this process lets so many through; None: the
+    processor's own bounds."""
     temperature: float = 0.0
     """0: greedy."""
     top_p: float = 1.0
@@ -87,7 +91,8 @@ class ModelOptions:
     device: str = "auto"
     """Of a model in this process: "auto" (a GPU where there is one), "cpu", "cuda:0", ..."""
     dtype: str = "auto"
-    """"auto" (as the weights are kept; float32 on a CPU), "float32", "bfloat16" or "float16"."""
+    """"auto" (as the weights are kept, bfloat16 for float32 ones on CUDA; float32 on a CPU), "float32", "bfloat16" or
+    "float16"."""
     revision: str | None = None
     """Of the weights: of a repository on a hub, or what is told of a served model."""
     latents: LatentMode = "on"

@@ -12,6 +12,7 @@ from PIL import Image
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, ProcessorMixin
 
 from benchmark.models.base import Detail, ModelOptions, refuse_sampling
+from benchmark.models.bounds import bounds_of, set_most
 from benchmark.models.local import batches_of, details_of, device_of, dtype_of, no_bars
 from benchmark.models.pictures import PictureError, pixels_of
 from benchmark.models.places import hf_name
@@ -31,11 +32,11 @@ def open_hf(spec: str, options: ModelOptions) -> HfAdapter:
     device = device_of(options)
     processor = processor_of(name, options.revision)
     try:
-        dtype = dtype_of(options, device) or "auto"
-        model: Any = AutoModelForImageTextToText.from_pretrained(name, revision=options.revision or "main", dtype=dtype)
+        revision = options.revision or "main"
+        model: Any = AutoModelForImageTextToText.from_pretrained(name, revision=revision, dtype="auto")
     except (OSError, ValueError, ImportError) as error:
         raise UsageError(f"--model {spec} cannot be loaded: {_first(error)}") from None
-    return HfAdapter(spec, model.to(device).eval(), processor, options)
+    return HfAdapter(spec, model.to(device, dtype_of(options, device, model.dtype)).eval(), processor, options)
 
 
 def processor_of(name: str, revision: str | None) -> Any:
@@ -93,6 +94,10 @@ class HfAdapter:
     def __init__(self, spec: str, model: Any, processor: Any, options: ModelOptions) -> None:
         self.name = spec
         self._model, self._processor, self._options = model, processor, options
+        set_most(processor.image_processor, options)
+        found = getattr(processor, "image_token_id", None)
+        self._shown = getattr(model.config, "image_token_id", None) if found is None else found
+        """What stands for a visual token; None where the model does not tell."""
         tokenizer = processor.tokenizer
         tokenizer.padding_side = "left"
         if tokenizer.pad_token_id is None:
@@ -105,7 +110,9 @@ class HfAdapter:
     def details(self) -> dict[str, Detail]:
         """Hashes, numbers and versions."""
         template = getattr(self._processor, "chat_template", None) or self._processor.tokenizer.chat_template
-        return details_of(self._model, str(template), self._options) | {
+        return {
+            **details_of(self._model, str(template), self._options),
+            **bounds_of(self._processor.image_processor, self._options),
             "class": type(self._model).__name__,
             "repetition_penalty": self._model.generation_config.repetition_penalty,
         }
@@ -137,11 +144,12 @@ class HfAdapter:
         new = self._generated(inputs)
         seconds = time.monotonic() - started
         kept = inputs["attention_mask"].sum(1).tolist()
-        for (ask, _), ids, prompt in zip(ready, new.tolist(), kept, strict=True):
+        shown = [None] * len(ready) if self._shown is None else (inputs["input_ids"] == self._shown).sum(1).tolist()
+        for (ask, _), ids, prompt, tokens in zip(ready, new.tolist(), kept, shown, strict=True):
             length = next((n for n, token in enumerate(ids, 1) if token in self._ends), None)
             text = self._processor.tokenizer.decode(ids[:length], skip_special_tokens=True).strip()
             finish = "length" if length is None else "stop"
-            yield ask, Reply(text, finish, None, int(prompt), length or len(ids), seconds)
+            yield ask, Reply(text, finish, None, int(prompt), length or len(ids), seconds, tokens)
 
     def _inputs(self, ready: Sequence[tuple[Ask, Image.Image]]) -> Any:
         conversations = [

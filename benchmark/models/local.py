@@ -42,14 +42,19 @@ def device_of(options: ModelOptions) -> torch.device:
     return device
 
 
-def dtype_of(options: ModelOptions, device: torch.device) -> torch.dtype | None:
-    """The numbers that a model calculates with; None: those in which its weights are kept.
+def dtype_of(options: ModelOptions, device: torch.device, kept: torch.dtype) -> torch.dtype:
+    """The numbers that a model calculates with, whose weights are kept in `kept`.
+
+    "auto" is float32 on a CPU, and bfloat16 on CUDA for weights that are kept in float32: training writes such files,
+    and calculates in bfloat16 itself. It takes half the memory, and a tenth of the time or less.
 
     Raises:
         UsageError: the name is unknown.
     """
     if options.dtype == "auto":
-        return torch.float32 if device.type == "cpu" else None
+        if device.type == "cpu":
+            return torch.float32
+        return torch.bfloat16 if device.type == "cuda" and kept == torch.float32 else kept
     if options.dtype not in DTYPES:
         raise UsageError(f"--dtype {options.dtype}: give auto, {', '.join(DTYPES)}")
     return DTYPES[options.dtype]

@@ -6,6 +6,7 @@ B rows, K visual slots, D width, E dimension of the semantic latent
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,6 +20,7 @@ from torch import Tensor
 from benchmark.interventions.latents import Attention, Survey
 from benchmark.interventions.names import Shape, intervention_of
 from benchmark.models.base import Detail, ModelOptions
+from benchmark.models.bounds import bounds_of, set_most
 from benchmark.models.interventions import ByRow, Change, Kind, Noise, RowChange, Swap, zero
 from benchmark.models.local import batches_of, details_of, device_of, dtype_of, no_bars
 from benchmark.models.openings import NoTargetError, Opening, Replacements, plain_id
@@ -56,7 +58,8 @@ def open_slvr(spec: str, options: ModelOptions) -> SlvrAdapter:
     except OSError as error:
         raise UsageError(f"--model {spec}: {str(error).splitlines()[0]}") from None
     moved: Any = model
-    return SlvrAdapter(spec, moved.to(device=device, dtype=dtype_of(options, device)), processor, options)
+    dtype = dtype_of(options, device, model.lm_head.weight.dtype)
+    return SlvrAdapter(spec, moved.to(device=device, dtype=dtype), processor, options)
 
 
 class SlvrAdapter:
@@ -65,6 +68,7 @@ class SlvrAdapter:
     def __init__(self, spec: str, model: SlvrModel, processor: StillProcessor, options: ModelOptions) -> None:
         self.name = spec
         self._model, self._processor, self._options = model, processor, options
+        set_most(processor.image_processor, options)
         self._pictures: OrderedDict[bytes, Picture] = OrderedDict()
         config = model.latent_config
         self._laid = replies_of(model, processor.tokenizer)
@@ -97,7 +101,9 @@ class SlvrAdapter:
                 "profiles_sha256": profiles.source,
                 "profile_embeddings": profiles.model(embedding_size(self._model)),
             }
-        return details_of(self._model, str(template), self._options) | {
+        return {
+            **details_of(self._model, str(template), self._options),
+            **bounds_of(self._processor.image_processor, self._options),
             "latents": self._options.latents,
             "visual_slots": self._shape.visual_slots,
             "semantic_dim": config.semantic_dim if self._shape.semantic else 0,
@@ -172,7 +178,8 @@ class SlvrAdapter:
             text = answer_of(self._processor.tokenizer, said)
             finish = "stop" if finished[number] else "length"
             tokens = len(lay_out(row, self._model.layout).ids)
-            yield ask, Reply(text, finish, None, tokens, int(sampled[number]), seconds)
+            shown = sum(math.prod(picture.grid) for picture in row.pictures) // self._merged
+            yield ask, Reply(text, finish, None, tokens, int(sampled[number]), seconds, shown)
 
     def _decode(
         self, rows: Sequence[Row], asks: Sequence[Ask], most: int, change: Change | None, slots: int | None = None
@@ -190,6 +197,11 @@ class SlvrAdapter:
             seed=[_seed(ask) for ask in asks],
             edit=change,
         )
+
+    @property
+    def _merged(self) -> int:
+        """Patches that become one visual token."""
+        return int(self._processor.image_processor.merge_size) ** 2
 
     @property
     def _device(self) -> torch.device:

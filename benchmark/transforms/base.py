@@ -14,6 +14,8 @@ from PIL import Image
 
 from benchmark.records import CANNOT_SEE, Item, ItemQuery
 from slvr_data.queries.english import plural
+from slvr_data.queries.originals import facet_of
+from slvr_data.schema import FACETS
 
 __all__ = ["APPEARANCE", "CANNOT_SEE", "GREY", "Box", "Expected", "Pool", "Transform", "encoded", "grey", "padded_box"]
 
@@ -30,6 +32,12 @@ COUNTING = frozenset({"count"})
 APPEARANCE = frozenset({"entity", "color", "shape", "material", "orientation", "action", "visible_text"})
 """Facets of how a thing looks: a grey box in its place tells none of them, but where it was, how large, and beside
 what."""
+
+
+def facet_in(query: ItemQuery) -> str:
+    """The facet that a query is on; where its file has classes of its own in that place, by the question's words."""
+    known = query.facet in FACETS or query.facet == "other"
+    return query.facet if known else facet_of(query.question) or "other"
 
 
 class Transform(Protocol):

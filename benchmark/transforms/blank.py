@@ -5,7 +5,7 @@ from __future__ import annotations
 from PIL import Image
 
 from benchmark.records import Item, ItemQuery
-from benchmark.transforms.base import COUNTING, Expected, Pool, grey
+from benchmark.transforms.base import COUNTING, Expected, Pool, facet_in, grey
 
 
 class Blank:
@@ -15,7 +15,7 @@ class Blank:
 
     def expected(self, item: Item, query: ItemQuery) -> Expected | None:
         """Nothing can be told."""
-        return None if query.facet in COUNTING else "cannot"
+        return None if facet_in(query) in COUNTING else "cannot"
 
     def apply(self, item: Item, picture: Image.Image, others: Pool) -> Image.Image:
         """Grey."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from PIL import Image
 
 from benchmark.records import Item, ItemQuery
-from benchmark.transforms.base import COUNTING, Box, Expected, Pool, padded_box
+from benchmark.transforms.base import COUNTING, Box, Expected, Pool, facet_in, padded_box
 from benchmark.transforms.naming import placed, ranked, unnamed
 
 LEAST_SHARE = 0.125
@@ -23,7 +23,7 @@ class CroppedOut:
         """The region is not in the picture. Not asked where it fills nearly all of it, or where something else in
         what is left may fit the question's words: by rank, by place, or because they do not name the thing.
         """
-        if item.bbox is None or query.facet in COUNTING:
+        if item.bbox is None or facet_in(query) in COUNTING:
             return None
         if ranked(item, query) or placed(item, query) or unnamed(item, query):
             return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from benchmark.records import Item, ItemQuery
+from benchmark.transforms.base import facet_in
 
 _NO_RANK = (
     "rest|forest|chest|nest|guest|west|midwest|test|contest|vest|crest|quest|request|interest|harvest|priest|pest"
@@ -40,7 +41,7 @@ def unnamed(item: Item, query: ItemQuery) -> bool:
     """Whether the question does not say what its thing is, so that any picture may show something that fits:
     "Which of these is at the top left?", and whatever else asks for an entity without its label.
     """
-    nowhere = _PLACE.search(query.question.casefold()) is None and query.facet != "entity"
+    nowhere = _PLACE.search(query.question.casefold()) is None and facet_in(query) != "entity"
     return not nowhere and not named(item, query)
 
 

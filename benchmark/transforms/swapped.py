@@ -5,7 +5,7 @@ from __future__ import annotations
 from PIL import Image
 
 from benchmark.records import Item, ItemQuery
-from benchmark.transforms.base import COUNTING, Expected, Pool
+from benchmark.transforms.base import COUNTING, Expected, Pool, facet_in
 from benchmark.transforms.naming import unnamed
 
 
@@ -21,7 +21,7 @@ class Swapped:
         """The region is in another picture. Not asked where the question does not name its thing: this picture too
         has something "at the top left".
         """
-        return None if query.facet in COUNTING or unnamed(item, query) else "cannot"
+        return None if facet_in(query) in COUNTING or unnamed(item, query) else "cannot"
 
     def apply(self, item: Item, picture: Image.Image, others: Pool) -> Image.Image:
         """The other picture."""

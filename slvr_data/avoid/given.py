@@ -18,11 +18,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from slvr_data.avoid.columns import arrow_file, picture_columns, tsv_column
 from slvr_data.avoid.features import method
 from slvr_data.errors import UsageError
 from slvr_data.manifest import FORMAT, NAME, load_manifest
 from slvr_data.shards import files_of
+from slvr_data.tables import arrow_file, picture_columns, tsv_column
 
 PICTURES = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".mpo"}
 CLOSED = {".avif", ".heic", ".heif", ".jp2", ".jxl"}

@@ -13,13 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from slvr_data.avoid.columns import arrow_file, pictures_in, tsv_rows
 from slvr_data.avoid.features import Described, describe
 from slvr_data.avoid.given import Chunk
 from slvr_data.avoid.index import AvoidedPicture
 from slvr_data.errors import RunError
 from slvr_data.images import PictureError, encode_jpeg, load
 from slvr_data.sources.paths import MAX_FILE_BYTES
+from slvr_data.tables import arrow_file, pictures_in, rows_of, tsv_rows
 
 MAX_PIXELS = 400_000_000
 """A larger avoided picture counts as unreadable."""
@@ -168,12 +168,7 @@ def _rows(path: Path, chunk: Chunk) -> Iterator[tuple[int, dict[str, Any]]]:
         return
     if path.suffix.lower() == ".arrow":
         with arrow_file(path) as reader:
-            number = 0
-            for batch in reader:
-                for first in range(0, batch.num_rows, _ROWS):
-                    for row in batch.slice(first, _ROWS).select(columns).to_pylist():
-                        number += 1
-                        yield number, row
+            yield from enumerate(rows_of(reader, columns), 1)
         return
     group = chunk.group or 0
     with pq.ParquetFile(path) as parquet:

@@ -39,7 +39,7 @@ class Found:
 def is_unit(name: str) -> bool:
     """Whether the name of a folder in the working folder is that of a unit."""
     parts = name.split("/")
-    if parts[0] in _NO_STAGES:
+    if parts[0] in _NO_STAGES or any(part.startswith(".") for part in parts):
         return False
     return len(parts) == (3 if parts[0] == "embeddings" else 2)
 

@@ -15,8 +15,7 @@ from pathlib import Path
 
 from slvr_data.files import sha256_of
 from slvr_data.manifest import NAME as MANIFEST
-from slvr_data.manifest import Manifest, load_manifest, read_manifest
-from slvr_data.release import is_ours
+from slvr_data.manifest import Manifest, is_ours, load_manifest, read_manifest
 from slvr_data.remote.artefacts import MARK, WORK, Found, Signature, gone, look, noted
 from slvr_data.remote.fetching import WHOLE, parts_of
 from slvr_data.remote.place import Place

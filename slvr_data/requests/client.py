@@ -4,39 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import random
-import time
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from types import TracebackType
 from typing import TypeVar
 
 from slvr_data.errors import SlvrError, UsageError
 from slvr_data.requests.attempts import judged, judged_again, kept, sampling_of
 from slvr_data.requests.config import ServedConfig
-from slvr_data.requests.control import TurnedAwayError
 from slvr_data.requests.descriptors import allow_connections
+from slvr_data.requests.doubts import Doubts
 from slvr_data.requests.failures import BadReplyError, Failed, UnfinishedError
 from slvr_data.requests.health import Health
 from slvr_data.requests.keys import request_key
 from slvr_data.requests.ledger import Ledger
 from slvr_data.requests.messages import Answer, Refusal, Request
-from slvr_data.requests.pool import Endpoint, Pool
-from slvr_data.requests.preflight import check, like, raised, wrong
+from slvr_data.requests.pool import Endpoint
+from slvr_data.requests.preflight import check, like, raised
 from slvr_data.requests.replies import StoredReply
+from slvr_data.requests.sending import Sender, Sent
 from slvr_data.requests.store import RequestStore
-from slvr_data.requests.transport import CallFailed, Transport, WrongServer
-from slvr_data.requests.wire import Reply, chat_body
+from slvr_data.requests.transport import UNPAID, Transport, WrongServer
+from slvr_data.requests.wire import Reply, chat_body, rejected
 
 T = TypeVar("T")
-R = TypeVar("R")
 
-BACKOFF, BACKOFF_MOST = 0.25, 30.0
-"""Seconds before the first repetition of a call, doubled with each, up to the second figure."""
 EMBEDDED = 64
 """Texts in one call for embeddings."""
-LOOK = 0.25
-"""Seconds between two looks for servers that have gone silent."""
+PLAIN = "A small red cup."
+"""The text that is embedded to see whether any would be."""
 
 
 class _Flight:
@@ -45,6 +41,10 @@ class _Flight:
     def __init__(self) -> None:
         self.turn = asyncio.Lock()
         self.replies: dict[str, StoredReply] = {}
+        self.unsure: list[StoredReply] = []
+        """4xx of which nobody knows yet whether they are this request's own fault: they are not stored."""
+        self.turned_down: Sent[Reply] | None = None
+        """The last of them."""
         self.users = 0
 
 
@@ -72,28 +72,26 @@ class Client:
         self._store, self._ledger, self._say = store, ledger, say
         self._transports = [Transport(url, config) for url in _different(config.base_urls)]
         self._health = Health(config)
+        self._sender = Sender(self._transports, config, self._health, ledger, say)
         self._flights: dict[str, _Flight] = {}
-        self._held: list[StoredReply] = []
+        self._held: dict[str, StoredReply] = {}
+        self._doubts = Doubts(self._health, config.patience)
+        self._taken: bytes | None = None
+        """The body of a call that was answered."""
         self._open = 0
-        self._over = asyncio.Event()
         self._anonymous = itertools.count()
-        self._bounds: set[asyncio.Timeout] = set()
         self._probing, self._probed = asyncio.Lock(), False
         self._compared = False
 
     async def __aenter__(self) -> Client:
         allow_connections(len(self._transports) * self.config.max_concurrency)
-        self._pool = Pool(self._transports, self.config, self._health, self._say)
-        self._watcher = asyncio.create_task(self._watch())
-        self._health.on_stop = self._stop
+        self._pool = self._sender.open()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._watcher.cancel()
-        await asyncio.gather(self._watcher, return_exceptions=True)
-        await self._pool.close()
+        await self._sender.close()
         for transport in self._transports:
             await transport.close()
 
@@ -102,19 +100,9 @@ class Client:
         """Why the run is over, or None: after it, only what is in the store is still answered."""
         return self._health.stopped
 
-    def _stop(self) -> None:
-        self._over.set()
-        self._pool.turn_away()
-
-    async def _watch(self) -> None:
-        """End the run, and the calls in flight with it, when the servers keep connections and say nothing."""
-        looked = time.monotonic()
-        while True:
-            await asyncio.sleep(LOOK)
-            before, looked = looked, time.monotonic()
-            if self._health.hangs(looked - before):
-                for bound in self._bounds:
-                    bound.reschedule(asyncio.get_running_loop().time())
+    async def wind_down(self) -> None:
+        """Begin no more calls, and wait a bounded time until those under way are over: what comes is kept."""
+        await self._sender.wind_down()
 
     async def check(self, vision: bool = True) -> None:
         """Make sure that the servers are there, know the key and the model, and see pictures.
@@ -182,14 +170,15 @@ class Client:
                 continue
             (self._ledger.accepted if stored is None else self._ledger.reused)(request.purpose)
             return Answer(value, base, attempt, reused=stored is not None)
-        if bad.failure == "4xx" and flight.replies and not self._health.proven:
-            raise UnfinishedError(f"turned down by a server that has answered nothing so far: {bad.evidence}")
+        if flight.unsure:
+            await self._settle(request, flight)
         return Refusal(base, bad.failure, bad.evidence, text)
 
     async def _new(self, request: Request[T], key: str, base: str, failures: Sequence[Failed], flight: _Flight) -> T:
         """The value of a new call, whose reply is stored whatever it is worth. Raises BadReplyError."""
         body = chat_body(request, self._model, sampling_of(request.sampling, failures))
-        reply, seconds = await self._send(request.purpose, request.group, lambda transport: transport.chat(body))
+        sent = await self._sender.send(request.purpose, request.group, partial(self._chat, body=body))
+        reply = sent.answer
         if reply.rejected and not self._health.proven:
             await self._probe(request)
         self._health.replied(reply.rejected, reply.prompt_tokens + reply.completion_tokens)
@@ -199,27 +188,63 @@ class Client:
             value = judged(request, reply)
         except BadReplyError as error:
             bad = error
-        stored = kept(request, key, base, len(failures), reply, bad, seconds)
+        stored = kept(request, key, base, len(failures), reply, bad, sent.seconds)
         flight.replies[key] = stored
+        if reply.rejected:
+            flight.unsure.append(stored)
+            flight.turned_down = sent
+        else:
+            self._taken = body
+            self._keep([*self._held.values(), *flight.unsure, stored])
+            self._held, flight.unsure = {}, []
         self._ledger.replied(stored)
-        self._keep(stored)
         if bad is not None:
             raise bad
         return value
 
+    async def _chat(self, transport: Transport, body: bytes) -> Reply:
+        """One completion; what a server that answers others says to this one is a reply, whatever its status."""
+        try:
+            return await transport.chat(body)
+        except WrongServer as error:
+            if error.status in UNPAID or not self._health.proven:
+                raise
+            return rejected("", error.evidence)
+
     async def _probe(self, request: Request[T]) -> None:
         """Once, before a server that has only said 4xx is blamed: does it take a small call of the same kind?"""
         async with self._probing:
-            if self._probed or self._health.proven:
-                return
-            body = chat_body(like(request), self._model, request.sampling)
-            reply, seconds = await self._send("probe", "probe", lambda transport: transport.chat(body))
-            self._probed = True
-            tokens = reply.prompt_tokens, reply.completion_tokens, reply.cached_tokens
-            failure: Failed | None = "4xx" if reply.rejected else None
-            self._ledger.replied(StoredReply("", "", 0, "probe", failure, "", None, None, None, *tokens, seconds))
-            if not reply.rejected:
-                self._health.replied("", reply.prompt_tokens + reply.completion_tokens)
+            if not self._probed and not self._health.proven:
+                await self._plain(chat_body(like(request), self._model, request.sampling))
+                self._probed = True
+
+    async def _plain(self, body: bytes, at: Endpoint | None = None) -> str:
+        """Make a call that nothing depends on; the words with which it is turned down, or ""."""
+        sent = await self._sender.send("probe", "probe", lambda transport: transport.chat(body), at)
+        reply = sent.answer
+        tokens = reply.prompt_tokens, reply.completion_tokens, reply.cached_tokens
+        failure: Failed | None = "4xx" if reply.rejected else None
+        self._ledger.replied(StoredReply("", "", 0, "probe", failure, "", None, None, None, *tokens, sent.seconds))
+        if not reply.rejected:
+            self._health.replied("", reply.prompt_tokens + reply.completion_tokens)
+        return reply.rejected
+
+    async def _settle(self, request: Request[T], flight: _Flight) -> None:
+        """Before a request is refused for 4xx: raises UnfinishedError where the server takes nothing from anybody."""
+        sent = flight.turned_down
+        assert sent is not None
+        if not self._health.proven:
+            self._held |= {stored.key: stored for stored in flight.unsure}
+            words = f"turned down by a server that has answered nothing so far: {sent.answer.rejected}"
+            raise UnfinishedError(words)
+
+        async def plain() -> str:
+            words = await self._plain(chat_body(like(request), self._model, request.sampling), sent.endpoint)
+            return await self._plain(self._taken, sent.endpoint) if words and self._taken else words
+
+        await self._doubts.settle(sent.endpoint, sent.at, plain)
+        self._keep(flight.unsure)
+        flight.unsure = []
 
     def _compare(self, reply: Reply) -> None:
         """Say once when a server answers as another model."""
@@ -227,89 +252,10 @@ class Client:
             self._compared = True
             self._say(f"asked for the model {self._model}, the server answers as {reply.model!r}: is it the right one?")
 
-    def _keep(self, stored: StoredReply) -> None:
-        """Store a reply; those of a server that has only said 4xx wait until it has shown that it understands us."""
-        if self._store is None:
-            return
-        if stored.failure == "4xx" and not self._health.proven:
-            self._held.append(stored)
-            return
-        self._release()
-        self._store.put(stored)
-
-    def _release(self) -> None:
-        for stored in self._held if self._store else ():
-            assert self._store is not None
-            self._store.put(stored)
-        self._held.clear()
-
-    async def _send(self, purpose: str, group: str, call: Callable[[Transport], Awaitable[R]]) -> tuple[R, float]:
-        """(What a server answered, seconds at the server); repeats the call while none does."""
-        failed_at: Endpoint | None = None
-        repeated = 0
-        while True:
-            endpoint, rank = await self._pool.pick(group, failed_at)
-            try:
-                async with endpoint.gate.slot(rank):
-                    return await self._called(endpoint, purpose, call)
-            except TurnedAwayError:
-                self._health.check()
-                continue
-            except CallFailed as error:
-                failed = error
-            failed_at = endpoint
-            repeated += 1
-            if repeated > self.config.transport_retries:
-                raise UnfinishedError(f"no reply after {repeated} calls: {failed.evidence}")
-            self._ledger.retried(purpose)
-            await self._rest(repeated, failed.retry_after if len(self._pool.alive) == 1 else None)
-
-    async def _called(
-        self, endpoint: Endpoint, purpose: str, call: Callable[[Transport], Awaitable[R]]
-    ) -> tuple[R, float]:
-        """One call, made and counted. Raises CallFailed, and what ended the run."""
-        self._health.starts()
-        started = time.monotonic()
-        self._ledger.called(purpose)
-        bound = asyncio.timeout(None)
-        self._bounds.add(bound)
-        try:
-            async with bound:
-                answer = await call(endpoint.transport)
-        except TimeoutError:  # by `_watch`
-            self._ledger.failed(purpose, "timeout", time.monotonic() - started)
-            self._health.check()
-            raise
-        except CallFailed as failed:
-            self._ledger.failed(purpose, failed.failure, time.monotonic() - started)
-            endpoint.failed(failed, started, alone=len(self._pool.alive) == 1)
-            self._health.failed(failed.failure, failed.evidence)
-            raise
-        except WrongServer as error:
-            self._health.stop(await wrong(endpoint.transport, self.config, error))
-            self._health.check()
-            raise
-        finally:
-            self._bounds.discard(bound)
-            self._health.ended()
-        seconds = time.monotonic() - started
-        self._health.heard(seconds)
-        endpoint.replied()
-        return answer, seconds
-
-    async def _rest(self, repeated: int, retry_after: float | None) -> None:
-        """Wait before a call is repeated, holding no slot; the end of the run ends the wait."""
-        seconds = min(BACKOFF * 2 ** (repeated - 1), BACKOFF_MOST) * random.uniform(0.5, 1.5)
-        if retry_after is not None:
-            if retry_after > self.config.timeout:
-                words = f"the server asks to be left alone for {retry_after:.0f} s: run the same command then"
-                self._health.stop(UnfinishedError(words))
-                self._health.check()
-            seconds = max(seconds, retry_after * random.uniform(1.0, 1.1))
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._over.wait()
-        self._health.check()
+    def _keep(self, replies: Iterable[StoredReply]) -> None:
+        if self._store is not None:
+            for stored in replies:
+                self._store.put(stored)
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
         """A vector for each text, in their order.
@@ -322,11 +268,34 @@ class Client:
         return [vector for vectors in raised(results) for vector in vectors]
 
     async def _embed(self, batch: list[str]) -> list[list[float]]:
-        async def call(transport: Transport) -> tuple[list[list[float]], int]:
-            return await transport.embeddings(batch, self._model)
-
-        (vectors, tokens), seconds = await self._send("embedding", f"batch {next(self._anonymous)}", call)
+        sent = await self._sender.send(
+            "embedding", f"batch {next(self._anonymous)}", partial(self._vectors, texts=batch)
+        )
+        if isinstance(sent.answer, BadReplyError):
+            if len(batch) == 1 and self._health.proven:
+                await self._doubts.settle(sent.endpoint, sent.at, partial(self._embeds_nothing, sent.endpoint))
+            raise sent.answer
+        vectors, tokens = sent.answer
         self._health.replied("", tokens)
-        self._ledger.replied(StoredReply("", "", 0, "embedding", prompt_tokens=tokens, seconds=seconds))
+        self._ledger.replied(StoredReply("", "", 0, "embedding", prompt_tokens=tokens, seconds=sent.seconds))
         self._ledger.accepted("embedding")
         return vectors
+
+    async def _vectors(self, transport: Transport, texts: list[str]) -> tuple[list[list[float]], int] | BadReplyError:
+        """(Vectors, tokens); as a value the error of a server that does not take these texts."""
+        try:
+            return await transport.embeddings(texts, self._model)
+        except BadReplyError as error:
+            return error
+        except WrongServer as error:
+            if error.status in UNPAID or not self._health.proven:
+                raise
+            return BadReplyError("4xx", error.evidence)
+
+    async def _embeds_nothing(self, at: Endpoint) -> str:
+        """The words with which a server turns even a short text down, or ""."""
+        try:
+            await self._sender.send("probe", "probe", lambda transport: transport.embeddings([PLAIN], self._model), at)
+        except BadReplyError as error:
+            return error.evidence
+        return ""

@@ -43,6 +43,16 @@ class Health:
         """A reply other than 4xx has come: the server understands us."""
         return self._proven
 
+    @property
+    def in_flight(self) -> int:
+        """Calls that have begun and are not over."""
+        return self._in_flight
+
+    @property
+    def idle(self) -> bool:
+        """No call is under way."""
+        return self._in_flight == 0
+
     def stop(self, error: SlvrError) -> None:
         """End the run; the first reason stays."""
         if self.stopped is None:

@@ -37,6 +37,8 @@ class Endpoint:
         self.url = transport.url
         self.gate = Gate(config.max_concurrency)
         self.alive = True
+        self.answered = float("-inf")
+        """When the last call began that it answered with anything but 4xx, in monotonic seconds."""
         self._config, self._say, self._changed = config, say, changed
         self._streak = 0
         self._aside = 0

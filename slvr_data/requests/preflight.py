@@ -12,10 +12,11 @@ from typing import TypeVar
 
 from PIL import Image
 
+from slvr_data.errors import SlvrError
 from slvr_data.requests.config import ServedConfig
-from slvr_data.requests.failures import ServerError
+from slvr_data.requests.failures import ServerError, UnfinishedError
 from slvr_data.requests.messages import Message, Request, Sampling, SentPicture
-from slvr_data.requests.transport import CallFailed, Redirected, Transport, WrongServer
+from slvr_data.requests.transport import UNPAID, CallFailed, Redirected, Transport, WrongServer
 from slvr_data.requests.wire import Reply, chat_body
 
 R = TypeVar("R")
@@ -31,7 +32,10 @@ LOOKED = (20.0, 40.0, 60.0)
 async def check(
     transports: Sequence[Transport], config: ServedConfig, say: Callable[[str], None], vision: bool = True
 ) -> None:
-    """Raises ServerError with one sentence; servers of a pool that are not there are said, if others are."""
+    """Raises ServerError with one sentence; servers of a pool that are not there are said, if others are.
+
+    Where an account is empty it is UnfinishedError.
+    """
     found = raised(await asyncio.gather(*(_reach(each, config) for each in transports), return_exceptions=True))
     there = [transport for transport, missing in zip(transports, found, strict=True) if missing is None]
     missing = [why for why in found if why is not None]
@@ -74,8 +78,14 @@ async def _reach(transport: Transport, config: ServedConfig) -> str | None:
     return last
 
 
-async def wrong(transport: Transport, config: ServedConfig, error: WrongServer) -> ServerError:
-    """The sentence for a server that turns every call down."""
+async def wrong(transport: Transport, config: ServedConfig, error: WrongServer) -> SlvrError:
+    """The sentence for a server that turns every call down: UnfinishedError where it may take them later."""
+    if error.status in UNPAID:
+        who = "the account is empty" if error.status == 402 else "a proxy wants a name and a password"
+        return UnfinishedError(
+            f"{transport.url} answers no call, {who} ({error.evidence}); what is finished is kept: "
+            "run the same command when that is mended"
+        )
     if error.status in (401, 403):
         return ServerError(
             f"{transport.url} does not accept the key in {config.api_key_env} ({error.evidence}): "

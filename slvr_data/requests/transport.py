@@ -31,6 +31,8 @@ from slvr_data.requests.wire import (
 if TYPE_CHECKING:
     import httpx2
 
+UNPAID = (402, 407)
+"""No credit is left; a proxy wants a password."""
 IDLE = 3.0
 """Seconds for which an unused connection is kept: less than servers keep theirs (uvicorn: 5)."""
 
@@ -50,7 +52,7 @@ class Redirected(CallFailed):
 
 
 class WrongServer(Exception):  # noqa: N818
-    """401, 403 or 404: no call of this kind will ever be answered."""
+    """401, 403, 404: no call of this kind is ever answered, or this one is not; 402, 407: none is answered for now."""
 
     def __init__(self, status: int, evidence: str) -> None:
         super().__init__(evidence)
@@ -172,7 +174,7 @@ class Transport:
         except (ValueError, RecursionError):
             words = short(response.text, self._hidden)
         evidence = f"{status} {words}".strip()
-        if status in (401, 403, 404):
+        if status in (401, 403, 404, *UNPAID):
             return WrongServer(status, evidence)
         if status == 408:
             return CallFailed("timeout", evidence)

@@ -106,6 +106,11 @@ def per_layer(text: Any, step: Step) -> int:
     return norms + copies * b * width + attention + 4 * b * mlp + LINEARS * b * step.rank
 
 
+def keys(text: Any, step: Step) -> int:
+    """Bytes of the keys and values, of all heads, that one call with a cache keeps for the backward pass."""
+    return 2 * int(text.num_hidden_layers * text.hidden_size) * step.computing * step.tokens
+
+
 def pictures(vision: Any, step: Step, visual: int, *, encoder: bool, merger: bool) -> int:
     """Bytes for the picture encoder, of rows with `visual` visual tokens, where it or its merger is trained or not."""
     b = step.computing

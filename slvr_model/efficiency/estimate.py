@@ -5,12 +5,16 @@
     optimiser     2 w T                Adam's two moments
     copies        2 W                  bf16 copies of the matrices W, where autocast makes them
     activations   pictures, language   `activations.py`
+    own feed      2 n b D t c          n layers, t positions, b bytes of a number: keys and values of each of c calls
     vocabulary    12 min(n V, chunk)   n labels: one chunk of logits in fp32 and what is made of it
 
 With w = 4 these are, but for 2 bytes, the 16 bytes per parameter of mixed precision in Rajbhandari et al., "ZeRO"
 (2020): gradients are kept in fp32 here. Over n GPUs, DDP keeps all of it on each, and the gradients once more in its
-buckets. `fully_shard` keeps 1/n of weights, gradients and optimiser, and gathers, in the type of computation, what lies
-outside of layers and two layers at a time (one in use, one being fetched), with the gradient of one.
+buckets. `fully_shard` keeps 1/n of weights, gradients and optimiser, since each batch's gradients are summed over GPUs
+at once (`sft.arguments.sharding`), however many batches a step has. It gathers, in the type of computation, what lies
+outside of layers and two layers at a time (one in use, one being fetched). Of what is trained, it holds the gradient of
+one layer in that type and, to be summed, in fp32; the gradient of what lies outside of layers until the backward pass
+ends, when that is summed in fp32 as well: activations have gone then.
 
 Left out: the CUDA context, fragmentation (together often 1 to 3 GiB), buffers of communication.
 """
@@ -31,6 +35,8 @@ from slvr_model.efficiency.vocabulary_loss import CHUNK, NARROWEST
 
 GIB = 2**30
 PARTS = ("encoder", "merger", "layers", "embedding", "projection", "latents")
+OUTSIDE = ("merger", "embedding", "projection", "latents")
+"""Parts outside of layers."""
 FIELDS = ("weights", "gradients", "optimiser", "copies", "pictures", "language", "vocabulary", "total")
 
 
@@ -54,6 +60,9 @@ class Setup:
     """Over the GPUs with `fully_shard`; else each has everything (DDP)."""
     accumulation: int = 1
     """Batches per step of the optimiser."""
+    calls: int = 0
+    """Calls of the language model with a cache and with gradient, which a batch takes whose slots are fed with the
+    model's own states; 0: it takes one, without a cache."""
 
     def __post_init__(self) -> None:
         if min(self.gpus, self.accumulation, self.labels) < 1 or not 0 <= self.visual <= self.step.length:
@@ -107,12 +116,14 @@ class Estimate:
     vocabulary: int
     unchunked: int
     """What logits of all positions would take in the place of `vocabulary`."""
+    last: int = 0
+    """What the end of a backward pass takes, when activations have gone."""
 
     @property
     def total(self) -> int:
         """All of it."""
         fixed = self.weights + self.gradients + self.optimiser + self.copies
-        return fixed + self.pictures + self.language + self.vocabulary
+        return fixed + max(self.pictures + self.language + self.vocabulary, self.last)
 
     @property
     def tokens(self) -> int:
@@ -167,10 +178,16 @@ def _estimate(config: Qwen2_5_VLConfig, held: Parameters, setup: Setup, name: st
         optimiser=2 * trained // each,
         copies=_copies(held, setup, config),
         pictures=shown,
-        language=activations.language(text, step),
+        language=activations.language(text, step) + activations.keys(text, step) * setup.calls,
         vocabulary=12 * min(labels * size, max(CHUNK, labels * NARROWEST)),
         unchunked=12 * step.tokens * size,
+        last=4 * _outside(held, setup) if each > 1 else 0,
     )
+
+
+def _outside(held: Parameters, setup: Setup) -> int:
+    """Trained parameters that `fully_shard` gathers with the whole model, not with a layer."""
+    return sum(held.parts[part] for part in OUTSIDE if setup.trains(part))
 
 
 def _copies(held: Parameters, setup: Setup, config: Qwen2_5_VLConfig) -> int:
@@ -178,8 +195,9 @@ def _copies(held: Parameters, setup: Setup, config: Qwen2_5_VLConfig) -> int:
     layers: int = config.get_text_config(decoder=True).num_hidden_layers
     layer = held.parts["layers"] // layers
     if setup.shard and setup.gpus > 1:
-        outside = sum(held.parts[part] for part in ("merger", "embedding", "projection", "latents"))
-        return step.computing * (outside + 2 * layer) + (0 if step.rank else step.weight * layer)
+        gathered = sum(held.parts[part] for part in OUTSIDE) + 2 * layer
+        summed = layer if setup.trains("layers") else held.adapters // layers
+        return step.computing * (gathered + _outside(held, setup) + summed) + 4 * summed
     buckets = step.trained * held.trained(setup) if setup.gpus > 1 else 0
     projection = held.matrices - held.parts["layers"]
     if not step.casts:

@@ -32,9 +32,14 @@ OPTIMIZER, STATE = "optimizer.pt", "state.json"
 FREE = (
     "out", "cases", "logging", "saving", "evaluation.every", "evaluation.evaluator", "evaluation.rows", "data.set",
     "data.cache", "data.pictures", "training.device", "judge.base_urls", "judge.api_key_env", "judge.timeout",
-    "judge.pause", "judge.max_concurrency", "judge.scratch",
+    "judge.pause", "judge.max_concurrency", "judge.scratch", "judge.max_tokens", "judge.attempts", "judge.unreadable",
+    "preflight", "gate", "sharding.offload",
 )  # fmt: skip
-"""Settings that a resumed run may change: they decide no weight."""
+"""Settings that a resumed run may change: they decide no weight, or are what a message asks to change."""
+ROUNDING = "training.micro_rows"
+"""One more, but where the loss is a mean of each part: else it changes weights by rounding alone."""
+EVALUATIONS = "evaluations"
+"""The folder in which commands that evaluate have theirs, `step-N`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +135,8 @@ def begun_in(out: Path, config: MgrpoConfig, facts: dict[str, Any], resume: bool
         return facts, None
     if not resume:
         raise UsageError(f"{out} holds a run: --resume goes on with it; or give another out")
-    known = records.check_same(out, config, facts, STAGE, FREE)
+    free = FREE if config.loss.aggregation == "bnpo" else (*FREE, ROUNDING)
+    known = records.check_same(out, config, facts, STAGE, free)
     before = next(reversed(records.checkpoints(out)), None)
     return records.gone_on(known, facts, before, STAGE), before
 
@@ -143,3 +149,17 @@ def begin(out: Path) -> None:
             records.tidy(out)
         else:
             records.begin(out)
+        _forget_evaluations(out)
+
+
+def _forget_evaluations(out: Path) -> None:
+    """Remove what was evaluated from the step on from which the run goes on: it may be of other weights."""
+    whole = records.checkpoints(out)
+    first = _number(whole[-1]) if whole else 0
+    for folder in (out / EVALUATIONS).glob("step-*"):
+        if _number(folder) >= first:
+            shutil.rmtree(folder)
+
+
+def _number(folder: Path) -> int:
+    return int(folder.name.rsplit("-", 1)[1])

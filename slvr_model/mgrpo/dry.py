@@ -23,14 +23,13 @@ from typing import Any
 
 from slvr_model.decoding import SCORED
 from slvr_model.efficiency import activations
-from slvr_model.efficiency.activations import Step
+from slvr_model.efficiency.activations import BYTES, Step
 from slvr_model.efficiency.estimate import GIB, Estimate, Setup, estimate
+from slvr_model.efficiency.stored import stored
 from slvr_model.latents import LatentConfig
 from slvr_model.mgrpo.config import MgrpoConfig
-from slvr_model.objectives.config import LATENT, SEMANTIC
-from slvr_model.objectives.config import VISUAL as WITH_VISUAL
 from slvr_model.sft.arguments import world
-from slvr_model.sft.dry import GPUS, VISUAL, shape_of
+from slvr_model.sft.dry import GPUS, VISUAL, latents_of, shape_of, together
 
 QUERIES = 3
 """Questions of a region where `data.most` does not tell: an assumption, an SLV-Set has 2 to 4."""
@@ -61,7 +60,7 @@ class _Plan:
         self.visual = config.model.max_pixels // side**2 if config.model.max_pixels else VISUAL
         self.shared = config.sharding.kind != "none"
         self.gpus = world()[1] if world()[1] > 1 or not self.shared else GPUS
-        self.latents = _latents(config, LatentConfig.of(shape))
+        self.latents = latents_of(config.objective.kind, LatentConfig.of(shape))
         self.own = training.feed == "own" and not sampling.latent_noise and self.latents > 0
         self.queries = config.data.most or max(QUERIES, config.data.fewest)
         self.groups = ceil(training.regions / self.gpus)
@@ -89,6 +88,7 @@ class _Plan:
             ("rollouts, GiB", _gib(rollouts)),
             ("scoring, GiB", _gib(scoring)),
             ("peak, GiB", _gib(always + max(rollouts, scoring))),
+            *stored(found, self.config.saving.keep, together(self.gpus), BYTES["float32"]),  # stage 1's checkpoints are
             *self.work(),
         ]
         gpus, new = "1 GPU" if self.gpus == 1 else f"{self.gpus} GPUs", self.config.sampling.max_new_tokens
@@ -147,7 +147,7 @@ class _Plan:
         return activations.language(self.language, step)
 
     def _keys(self, positions: int) -> int:
-        return 2 * int(self.language.num_hidden_layers * self.language.hidden_size) * self.step.computing * positions
+        return activations.keys(self.language, replace(self.step, rows=1, length=positions))
 
     def work(self) -> list[tuple[str, str]]:
         """What a lot computes on one GPU, in positions of the language model."""
@@ -166,15 +166,6 @@ class _Plan:
             ("positions scored, at most", f"{parts * scored:,}"),
             ("  in calls of the language model", f"{parts * (behind + steps * (1 + self.latents) * self.own):,}"),
         ]
-
-
-def _latents(config: MgrpoConfig, latents: LatentConfig) -> int:
-    """Latents of a reply."""
-    kind = config.objective.kind
-    if kind not in LATENT:
-        return 0
-    visual = latents.visual_slots if kind in WITH_VISUAL or kind not in SEMANTIC else 0
-    return visual + (kind in SEMANTIC and bool(latents.semantic_dim))
 
 
 def _gib(size: int) -> str:

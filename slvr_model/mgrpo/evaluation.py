@@ -24,10 +24,10 @@ from torch import distributed
 
 from slvr_data.errors import RunError, UsageError
 from slvr_model.decoding import decode
-from slvr_model.mgrpo.rewards.answer import exact, letter
 from slvr_model.mgrpo.types import Evaluator, Shown
 from slvr_model.modeling import SlvrModel
 from slvr_model.objectives.base import Objective
+from slvr_model.right import is_right
 
 SCORES = "scores.json"
 """What a command may leave in `{out}`; else the last line that it prints is read."""
@@ -85,11 +85,6 @@ class HeldOut:
 
     def _text(self, ids: Sequence[int]) -> str:
         return str(self.tokenizer.decode(list(self.objective.answer(ids)), skip_special_tokens=True)).strip()
-
-
-def is_right(given: str, right: str, lettered: bool) -> bool:
-    """Whether an answer is right by the rules of rewards, `letter` or `exact`; so in every run, whatever it rewards."""
-    return bool(letter(given, right) if lettered else exact(given, right))
 
 
 class Commands:

@@ -107,7 +107,7 @@ class _Run:
         self.accelerator = _accelerator(config)
         self.first, self.rank = self.accelerator.is_main_process, self.accelerator.process_index
         self.facts = facts | {"processes": self.accelerator.num_processes}
-        self.evaluator = evaluator or evaluator_of(config.evaluation.evaluator, out / "evaluations")
+        self.evaluator = evaluator or evaluator_of(config.evaluation.evaluator, out / checkpointing.EVALUATIONS)
         self.rewarder, self.accounts = rewarder, Accounts(config.data.error_budget)
 
     def train(self, resume: bool) -> Path:

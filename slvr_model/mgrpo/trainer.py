@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -68,8 +69,10 @@ class Trainer:
         )
         self.watch = TermWatch(self.config.rewards)
         self.step, self.malformed = 0, 0
+        self.due: list[tuple[str, float]] | None = None
+        """Numbers of a step that was kept before it was evaluated, whose line the log has not."""
         if state is not None:
-            self.step, self.malformed = state["step"], state["malformed"]
+            self.step, self.malformed, self.due = state["step"], state["malformed"], state.get("due")
             self.watch.load_state_dict(state["watch"])
 
     def train(self) -> int:
@@ -82,6 +85,8 @@ class Trainer:
         training, course = self.config.training, self.parts.course
         if self.step == 0:
             self._begin()
+        elif self.due is not None:
+            self._line(dict(self.due) | self.evaluate())
         while self.step < training.steps:
             number = self.step // training.iterations + 1
             torch.manual_seed(seed_of(training.seed, number, self.accelerator.process_index))  # of dropout
@@ -108,14 +113,15 @@ class Trainer:
                 found |= self._asked(self.parts.evaluator)
         return found
 
-    def save(self) -> None:
-        """Write a checkpoint to go on from."""
+    def save(self, due: dict[str, float] | None = None) -> None:
+        """Write a checkpoint to go on from; `due`: numbers of its step, which is evaluated only now."""
         if self.parts.cases is not None:
             self.parts.cases.flush()
         weights, moments = self.processes.weights(), self.processes.optimizer_state(self.parts.optimizer)
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
             state = {"step": self.step, "malformed": self.malformed, "watch": self.watch.state_dict()}
+            state["due"] = None if due is None else list(due.items())
             self.parts.kept.save(self.step, self.processes.policy, weights, moments, state)
         self.accelerator.wait_for_everyone()
 
@@ -181,24 +187,56 @@ class Trainer:
             self.parts.cases.add(self.step, one.rollouts, terms, gained_kG, one.rewards.total_kG)
 
     def _after(self, numbers: dict[str, float]) -> None:
-        """What is due behind a lot: evaluation, a line, a checkpoint."""
+        """What is due behind a lot: a checkpoint, evaluation, a line. What is evaluated is kept first, so that nothing
+        is lost with an evaluation that takes long or ends the run; a step that is not comes into the log before.
+        """
         if self.accelerator.is_main_process:
             self.parts.kept.claim()
         training, every = self.config.training, self.config.evaluation.every
         before, last = self.step - training.iterations, self.step >= training.steps
-        if last or (every and self.step // every > before // every):
-            numbers |= self.evaluate()
-        self.parts.course.line(self.step, numbers)
-        self.accelerator.log(numbers, step=self.step)
-        if not last and self.step // self.config.saving.every > before // self.config.saving.every:
+        kept = not last and self.step // self.config.saving.every > before // self.config.saving.every
+        looks = self.parts.held is not None or self.parts.evaluator is not None
+        if looks and (last or (every and self.step // every > before // every)):
+            if last or kept:
+                self.save(numbers)
+            self._line(numbers | self.evaluate())
+            return
+        self._line(numbers)
+        if kept:
             self.save()
 
+    def _line(self, numbers: dict[str, float]) -> None:
+        self.parts.course.line(self.step, numbers)
+        self.accelerator.log(numbers, step=self.step)
+
     def _asked(self, evaluator: Evaluator) -> dict[str, float]:
-        """What an evaluator from outside says of the weights as they are; the first process asks, the others wait."""
-        found: list[dict[str, float]] = []
+        """What an evaluator from outside says of the weights as they are; the first process asks, the others wait. One
+        that fails is said; it ends a run that has not begun, and no other.
+
+        Raises:
+            RunError: it fails before the first step.
+        """
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()  # it may have to run on the same GPU
+        found: list[tuple[dict[str, float], str]] = []
         weights = self.processes.weights()
         if self.accelerator.is_main_process:
             with self.parts.kept.shown(self.step, self.processes.policy, weights) as folder:
-                found = [evaluator(str(folder), self.step)]
-        (scores,) = self.update.all(found)
-        return {f"evaluator/{name}": float(value) for name, value in scores.items()}
+                found = [_scores(evaluator, folder, self.step)]
+        ((scores, fault),) = self.update.all(found)
+        if fault and self.step == 0:
+            raise RunError(fault)
+        if fault:
+            self.parts.course.say(f"{fault}; training goes on without its scores")
+            return {"evaluator/failed": 1.0}
+        return {f"evaluator/{name}": value for name, value in scores.items()}
+
+
+def _scores(evaluator: Evaluator, folder: Path, step: int) -> tuple[dict[str, float], str]:
+    """What an evaluator says of a checkpoint, or why it does not."""
+    try:
+        return {name: float(value) for name, value in evaluator(str(folder), step).items()}, ""
+    except RunError as error:
+        return {}, str(error)
+    except Exception as error:  # code of the user's, which may raise anything
+        return {}, f"the evaluator failed at step {step}: {type(error).__name__}: {error}"

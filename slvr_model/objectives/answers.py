@@ -3,7 +3,8 @@
     answer = mean over samples of [ mean over a sample's supervised positions p of  -log softmax(W_head s_{p-1})[y_p] ]
 
 (`averages.py`). Of hidden samples, s_{p-1} is that of the second pass where p lies behind the latents
-(`bottleneck.py`).
+(`bottleneck.py`). Among several processes there is a second pass for every batch, of one sample and without labels where
+none is hidden: layers that are shared out are gathered in step, so all processes have to run them equally often.
 
 B rows, L positions, N supervised positions, D width, S samples
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 
 from slvr_model.batches import Batch
 from slvr_model.efficiency.vocabulary_loss import token_losses
@@ -75,12 +76,19 @@ def read(
         return Reading(Labelled.of(batch, hidden_BLD, batch.labels_BL), 0)
     tails = Tails.of(batch, model.latent_config.tokens)
     hidden_S = chosen(tails.with_mark(batch, mark), probability, seed, batch.chance_S)
-    if not bool(hidden_S.any()):
+    hidden = int(hidden_S.sum())
+    if not hidden and not _in_step():
         return Reading(Labelled.of(batch, hidden_BLD, batch.labels_BL), 0)
     blind_BL = tails.of_samples(hidden_S) & tails.behind_BL
     seeing = Labelled.of(batch, hidden_BLD, batch.labels_BL.masked_fill(blind_BL, IGNORED))
-    part = Hidden.of(model, batch, tails, hidden_S, fed)
+    part = Hidden.of(model, batch, tails, hidden_S if hidden else tails.first_S(), fed)
     second_HTD = model.latent_forward(part.batch, "given", given=part.latents).hidden_BLD
-    blind = Labelled.of(part.batch, second_HTD, part.batch.labels_BL)
+    labels_HT = part.batch.labels_BL if hidden else torch.full_like(part.batch.labels_BL, IGNORED)
+    blind = Labelled.of(part.batch, second_HTD, labels_HT)
     origin = part.row_HT[blind.row_N, blind.at_N], part.at_HT[blind.row_N, blind.at_N]
-    return Reading(seeing.joined(Labelled(blind.states_ND, blind.ids_N, *origin)), int(hidden_S.sum()))
+    return Reading(seeing.joined(Labelled(blind.states_ND, blind.ids_N, *origin)), hidden)
+
+
+def _in_step() -> bool:
+    """Whether other processes may run layers that are shared with this one."""
+    return distributed.is_initialized() and distributed.get_world_size() > 1

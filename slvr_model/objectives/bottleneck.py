@@ -67,6 +67,11 @@ class Tails:
         found_S[self.number_BL[:, : here_BL.shape[1]][here_BL]] = True
         return found_S
 
+    def first_S(self) -> Tensor:
+        """[S]: the first sample that has latents, alone."""
+        size = int(self.number_BL.max()) + 1
+        return torch.arange(size, device=self.number_BL.device) == self.number_BL[self.tail_BL].min()
+
     def of_samples(self, chosen_S: Tensor) -> Tensor:
         """[B, L]: the tails of some samples."""
         return self.tail_BL & chosen_S[self.number_BL] & (self.number_BL >= 0)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.distributed.fsdp import MixedPrecisionPolicy
 from transformers import TrainingArguments
 
 from slvr_data.errors import UsageError
@@ -15,6 +16,8 @@ from slvr_model.sft.config import SftConfig, ShardingConfig
 
 WRAPPED = ["Qwen2_5_VLDecoderLayer", "Qwen2_5_VLVisionBlock"]
 """Modules that are gathered and let go as one."""
+WAITING = 7200
+"""Seconds for which processes wait for each other: one writes a checkpoint while the others have nothing to do."""
 
 
 def world() -> tuple[int, int]:
@@ -28,13 +31,8 @@ def on_cpu(config: SftConfig) -> bool:
 
 
 def arguments(config: SftConfig, out: Path, steps: int, accumulate: int) -> TrainingArguments:
-    """The arguments of a run of `steps` optimizer steps of `accumulate` batches of this process.
-
-    Raises:
-        UsageError: a package or a launch that the configuration needs is missing.
-    """
+    """The arguments of a run of `steps` optimizer steps of `accumulate` batches of this process."""
     training, cpu = config.training, on_cpu(config)
-    _check(config)
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(out / "tensorboard")
     made = TrainingArguments(
         output_dir=str(out),
@@ -53,6 +51,7 @@ def arguments(config: SftConfig, out: Path, steps: int, accumulate: int) -> Trai
         use_cpu=cpu,
         ddp_backend="gloo" if cpu and world()[1] > 1 else None,
         ddp_find_unused_parameters=True,
+        ddp_timeout=WAITING,
         logging_steps=config.logging.every,
         logging_nan_inf_filter=False,
         report_to=list(config.logging.report) or "none",
@@ -75,7 +74,9 @@ def arguments(config: SftConfig, out: Path, steps: int, accumulate: int) -> Trai
 def sharding(config: ShardingConfig, bf16: bool) -> dict[str, Any]:
     """The arguments that share the model between processes."""
     if config.kind == "fsdp2":
-        return {"fsdp": True, "fsdp_config": fsdp2(config)}
+        # else each GPU would hold all gradients of a step whole until its last batch
+        each = {"gradient_accumulation_kwargs": {"sync_each_batch": True}}
+        return {"fsdp": True, "fsdp_config": fsdp2(config), "accelerator_config": each}
     if config.kind == "deepspeed":
         return {"deepspeed": deepspeed(config, bf16)}
     return {}
@@ -93,6 +94,13 @@ def fsdp2(config: ShardingConfig) -> dict[str, Any]:
         "cpu_offload": config.offload,
         "activation_checkpointing": False,
     }
+
+
+def precision() -> MixedPrecisionPolicy:
+    """Of FSDP2 with `training.bf16`: weights are gathered in bfloat16; gradients are summed over processes and batches
+    in float32, and outputs (losses) stay what they are, where accelerate would have all three in bfloat16.
+    """
+    return MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
 
 
 def deepspeed(config: ShardingConfig, bf16: bool) -> dict[str, Any]:
@@ -119,7 +127,12 @@ def deepspeed(config: ShardingConfig, bf16: bool) -> dict[str, Any]:
     }
 
 
-def _check(config: SftConfig) -> None:
+def check(config: SftConfig) -> None:
+    """Whether this machine and this launch have what the configuration needs: to be asked before anything is loaded.
+
+    Raises:
+        UsageError: a package or a launch that the configuration needs is missing.
+    """
     for package in config.logging.report:
         if importlib.util.find_spec(package) is None:
             raise UsageError(f"logging.report {package}: it is missing; pip install 'slvr[track]'")
@@ -131,4 +144,7 @@ def _check(config: SftConfig) -> None:
     if on_cpu(config):
         raise UsageError(f"sharding.kind {kind} needs GPUs: on CPUs take none, which is DDP")
     if world()[1] < 2:
-        raise UsageError(f"sharding.kind {kind} needs several processes: start with torchrun --nproc-per-node N")
+        raise UsageError(
+            f"sharding.kind {kind} needs several processes: start with torchrun --nproc-per-node N "
+            "-m slvr_model.sft, or recipes/torchrun/one-node.sh sft"
+        )

@@ -226,6 +226,13 @@ class SftConfig(Section):
             raise ValueError(f"data.workers {self.data.workers}: a stream is read by one process at most")
         if training.lora and self.sharding.kind == "deepspeed" and self.sharding.stage == 3:
             raise ValueError("LoRA's weights cannot be merged under stage 3: take sharding.stage 2, or fsdp2")
+        parted = self.sharding.kind == "fsdp2" or (self.sharding.kind == "deepspeed" and self.sharding.stage == 3)
+        if parted and objective.targets == "all" and objective.feed != "teacher":
+            raise ValueError(
+                f'objective.targets all with feed "{objective.feed}" under sharding.kind {self.sharding.kind}: regions '
+                "differ in slots, so processes would run layers that they share unequally often; take feed "
+                '"teacher", targets "pooled", or sharding.kind none'
+            )
         check_dtype(self.model.dtype, training.lora, training.bf16)
         return self
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from typing import Any
 
-from slvr_model.efficiency.activations import Step
+from slvr_model.efficiency.activations import BYTES, Step
 from slvr_model.efficiency.estimate import Setup, estimate, table
 from slvr_model.efficiency.shapes import SHAPES, shape_config
+from slvr_model.efficiency.stored import stored
 from slvr_model.latents import KEY, LatentConfig
 from slvr_model.loading import checked_config
+from slvr_model.objectives.config import LATENT, SEMANTIC
+from slvr_model.objectives.config import VISUAL as WITH_VISUAL
 from slvr_model.sft.arguments import world
 from slvr_model.sft.config import ModelConfig, SftConfig
 from slvr_model.sft.order import together_of
@@ -34,12 +38,33 @@ def told(config: SftConfig) -> str:
     """
     shape, name = shape_of(config.model)
     setup = _setup(config, shape)
-    found = estimate(shape, setup, name)
-    gpus = "1 GPU" if setup.gpus == 1 else f"{setup.gpus} GPUs"
+    found, here = estimate(shape, setup, name), together(setup.gpus)
+    lines = stored(found, config.saving.keep, here, opened(config.model.start, shape, setup.step))
+    beside = "\n".join(f"{what:26}{size:>12}" for what, size in lines)
+    gpus = "1 GPU" if setup.gpus == 1 else f"{setup.gpus} GPUs, {here} to a machine"
     return (
-        f"{table([found])}\nassumed: {gpus}, rows of {setup.visual} visual tokens and "
-        f"{setup.step.length - setup.visual} others; left out: what CUDA itself holds"
+        f"{table([found])}\n{beside}\nassumed: {gpus}, rows of {setup.visual} visual tokens and "
+        f"{setup.step.length - setup.visual} others; left out: what CUDA itself holds, and the copy of the set"
     )
+
+
+def together(gpus: int) -> int:
+    """GPUs of one machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", min(gpus, GPUS)))
+
+
+def opened(start: str, shape: Any, step: Step) -> int:
+    """Bytes of a parameter while a start is opened: as it is kept, or is to be held."""
+    kept = str(getattr(shape, "dtype", None)).removeprefix("torch.") if folder_of(start) is not None else ""
+    return max(BYTES.get(kept, 0), step.weight)
+
+
+def latents_of(kind: str, latents: LatentConfig) -> int:
+    """Latents of a reply, with pooled slots."""
+    if kind not in LATENT:
+        return 0
+    visual = latents.visual_slots if kind in WITH_VISUAL or kind not in SEMANTIC else 0
+    return visual + (kind in SEMANTIC and bool(latents.semantic_dim))
 
 
 def shape_of(model: ModelConfig) -> tuple[Any, str]:
@@ -74,9 +99,11 @@ def _setup(config: SftConfig, shape: Any) -> Setup:
     questions = together_of(training) if training.lengths == "shared" else 1
     rows, length = math.ceil(training.rows / questions), visual + questions * TEXT
     step = Step(rows, length, model.dtype, training.bf16, lora.rank if lora else 0, training.checkpointing)
+    latents = latents_of(config.objective.kind, LatentConfig.of(shape))
     return Setup(
         step,
         visual,
+        calls=1 + latents if latents and config.objective.feed != "teacher" else 0,
         labels=questions * Setup.labels,
         encoder=model.train_vision,
         merger=model.train_merger,

@@ -1,5 +1,6 @@
 """Accuracy on held-out samples, twice: latents as the model writes them, and their targets fed in place of them.
 
+A question with choices is asked in both forms, openly and with its choices for a letter, where training shows both.
 Everything else is the same in both, so that the difference is what the model's own latents lack: the gap between
 training that feeds targets and use that has none. Where replies say what is asked, a third time: with the model's own
 latents, and neither picture nor question to see behind them (`hidden.py`).
@@ -7,7 +8,9 @@ latents, and neither picture nor question to see behind them (`hidden.py`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -18,12 +21,27 @@ from slvr_model.decoding import Decoded
 from slvr_model.latents import Latents
 from slvr_model.objectives.base import Objective
 from slvr_model.objectives.config import LATENT, SEMANTIC, VISUAL
+from slvr_model.prompts import LETTERS
+from slvr_model.right import is_right
 from slvr_model.rows import Row
 from slvr_model.sft.config import EvaluationConfig
+from slvr_model.sft.figures import Fared, figures
 from slvr_model.sft.samples import RowMaker, reply_of
 
 ROOM = 64
 """Positions of a reply, unless right ones of what is held out are longer."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Ask:
+    """A sample in one of its forms."""
+
+    sample: Sample
+    lettered: bool
+    asked: Row
+    whole: Row
+    """With its reply."""
+    right: str
 
 
 class Examiner:
@@ -61,63 +79,68 @@ class Examiner:
 
     @torch.no_grad()
     def accuracy(self, learner: nn.Module, device: torch.device) -> dict[str, float]:
-        """`accuracy` with own latents; where slots have targets, `teacher_accuracy` and `gap` (teacher - own).
+        """The figures of `figures.figures`, over all processes.
 
-        Where replies have an echo, `hidden_accuracy`: of answers that see the model's own latents and the echo alone,
-        over the samples that have one.
-
-        `ended`: share of replies, with own latents, that were not cut off.
-
-        An answer is right that is the sample's, letter by letter. Unusable samples are left out. Summed up over all
-        processes.
+        `accuracy` is with own latents, `teacher_accuracy` with targets, where slots have some; `hidden_accuracy`, where
+        replies have an echo, of open answers that see the model's own latents and the echo alone. An answer is right by
+        `right.is_right`; a hidden one, which is found in one pass, that is the sample's, letter by letter. Unusable
+        samples are left out.
         """
-        counts = torch.zeros(6, dtype=torch.float64)
         learner.eval()
-        numbers = range(self.part[0], len(self.samples), self.part[1])
-        for start in range(0, len(numbers), self.config.rows):
-            held = [self.samples[number] for number in numbers[start : start + self.config.rows]]
-            counts += self._batch(learner, [pair for sample in held for pair in self._rows(sample)], device)
+        asks, fared = self._asks(), list[Fared]()
+        while batch := list(islice(asks, self.config.rows)):
+            fared += self._batch(learner, batch, device)
         learner.train()
         if self.part[1] > 1:
-            counts = counts.to(device)
-            torch.distributed.all_reduce(counts)
-        asked, own, teacher, echoed, hidden, ended = (float(value) for value in counts)
-        found = {"accuracy": own / max(asked, 1), "samples": asked, "ended": ended / max(asked, 1)}
-        if self.has_targets:
-            found |= {"teacher_accuracy": teacher / max(asked, 1), "gap": (teacher - own) / max(asked, 1)}
-        if echoed:
-            found["hidden_accuracy"] = hidden / echoed
-        return found
+            every: list[list[Fared]] = [[] for _ in range(self.part[1])]
+            torch.distributed.all_gather_object(every, fared)
+            fared = [one for held in every for one in held]
+        return figures(fared)
 
-    def _rows(self, sample: Sample) -> list[tuple[Row, Row, str]]:
-        """(question, question with reply, answer) of a sample; nothing where it is unusable."""
-        lettered = self._lettered(sample)
-        try:
-            ids = self.maker.answer(sample, lettered)
-            asked = self.maker.rows.asked(sample, lettered=lettered)
-            whole = self.objective.row(asked, sample, ids, lettered=lettered)
-        except Unusable:
-            return []
-        return [(self.objective.asked(asked), whole, self._text(ids))]
+    def _asks(self) -> Iterator[_Ask]:
+        """This process's samples, each in its forms; nothing where one is unusable."""
+        for number in range(self.part[0], len(self.samples), self.part[1]):
+            sample = self.samples[number]
+            for lettered in self._forms(sample):
+                try:
+                    ids = self.maker.answer(sample, lettered)
+                    asked = self.maker.rows.asked(sample, lettered=lettered)
+                    whole = self.objective.row(asked, sample, ids, lettered=lettered)
+                except Unusable:
+                    continue
+                right = LETTERS[sample.choices.index(sample.answer)] if lettered else sample.answer
+                yield _Ask(sample, lettered, self.objective.asked(asked), whole, right)
 
-    def _batch(self, learner: Any, rows: list[tuple[Row, Row, str]], device: torch.device) -> torch.Tensor:
-        if not rows:
-            return torch.zeros(6, dtype=torch.float64)
-        asked, whole, wanted = zip(*rows, strict=True)
-        batch = self.objective.collate(asked, "left").to(device)
+    def _forms(self, sample: Sample) -> list[bool]:
+        """Whether it is asked openly (False), for a letter (True), or both: as training shows it."""
+        share = self.maker.config.lettered if sample.choices else 0.0
+        return [lettered for lettered, shown in ((False, share < 1), (True, share > 0)) if shown]
+
+    def _batch(self, learner: Any, asks: Sequence[_Ask], device: torch.device) -> list[Fared]:
+        batch = self.objective.collate([ask.asked for ask in asks], "left").to(device)
         form = self.objective.form
         options = form.options() | {"max_new_tokens": form.visual_steps + 6 + self._longest()}
         own = learner.written(batch, None, **options)
-        right, hidden = [self._right(own, wanted), 0], [0, 0]
+        right, teacher, hidden = self._right(own, asks), None, iter(list[bool]())
         if self.has_targets or self.has_echo:
-            replied = self.objective.collate(whole).to(device)
+            replied = self.objective.collate([ask.whole for ask in asks]).to(device)
         if self.has_targets:
             targets = self._targets(learner, replied)
-            right[1] = self._right(learner.written(batch, targets, **options), wanted)
+            teacher = self._right(learner.written(batch, targets, **options), asks)
         if self.has_echo:
-            found = learner.hidden(replied, own.latents, self._mark())
-            hidden = [len(found), int(found.sum())]
-        return torch.tensor([len(rows), *right, *hidden, int(own.finished_B.sum())], dtype=torch.float64)
+            hidden = iter(learner.hidden(replied, own.latents, self._mark()).tolist())
+        return [
+            Fared(
+                ask.sample.query_id,
+                ask.sample.image_id,
+                ask.lettered,
+                right[at],
+                None if teacher is None else teacher[at],
+                next(hidden) if self.has_echo and not ask.lettered else None,
+                bool(own.finished_B[at]),
+            )
+            for at, ask in enumerate(asks)
+        ]
 
     def _longest(self) -> int:
         """Positions that replies may take besides their latents: room for those that are right, and somewhat longer.
@@ -126,11 +149,9 @@ class Examiner:
         """
         if self._room is None:
             every = (self.samples[number] for number in range(len(self.samples)))
-            self._room = max([ROOM, *(3 * reply_of(one, self.maker, self._lettered(one)) // 2 for one in every)])
+            sizes = (reply_of(one, self.maker, lettered) for one in every for lettered in self._forms(one))
+            self._room = max([ROOM, *(3 * size // 2 for size in sizes)])
         return self._room
-
-    def _lettered(self, sample: Sample) -> bool:
-        return bool(sample.choices) and self.maker.config.lettered > 0.5
 
     def _mark(self) -> list[int]:
         """The ids that an echo ends with."""
@@ -143,9 +164,9 @@ class Examiner:
         visual = targets.visual_TD if kind in VISUAL else None
         return Latents(visual, targets.semantic_SE if kind in SEMANTIC else None)
 
-    def _right(self, decoded: Decoded, wanted: Sequence[str]) -> int:
+    def _right(self, decoded: Decoded, asks: Sequence[_Ask]) -> list[bool]:
         given = [self._text(self.objective.answer(ids)) for ids in decoded.replies()]
-        return sum(one == other for one, other in zip(given, wanted, strict=True))
+        return [is_right(one, ask.right, ask.lettered) for one, ask in zip(given, asks, strict=True)]
 
     def _text(self, ids: Sequence[int]) -> str:
         tokenizer = self.maker.rows.processor.tokenizer

@@ -27,7 +27,7 @@ from slvr_model.objectives.config import SEMANTIC
 from slvr_model.rows import Block, Row
 from slvr_model.sample_rows import SampleRows
 from slvr_model.sft import records
-from slvr_model.sft.arguments import arguments, world
+from slvr_model.sft.arguments import arguments, check, world
 from slvr_model.sft.callbacks import Course, Keeping
 from slvr_model.sft.collate import Collator
 from slvr_model.sft.config import SftConfig
@@ -110,6 +110,7 @@ def _checked(config: SftConfig) -> tuple[Path, Path]:
         raise UsageError("out is missing: name the run's folder with --set out=DIR")
     if config.data.set is None:
         raise UsageError("data.set is missing: name a published SLV-Set with --set data.set=DIR")
+    check(config)
     return config.out, config.data.set
 
 

@@ -62,7 +62,10 @@ def open_start(config: ModelConfig, dimension: int | None, seed: int) -> tuple[S
     else:
         model, processor = open_checkpoint(config.start)
     for name, part in model.named_children():
-        part.to(torch.float32 if name in ("latents", "text_embedding_projector") else dtype)
+        if name in ("latents", "text_embedding_projector"):
+            part.float()
+        else:
+            _hold(part, dtype)
     if config.attention != model.config._attn_implementation:
         model.set_attn_implementation(config.attention)
     size = processor.image_processor.size
@@ -71,6 +74,12 @@ def open_start(config: ModelConfig, dimension: int | None, seed: int) -> tuple[S
         raise UsageError(f"pictures of {least} to {most} pixels: model.min_pixels must not be above model.max_pixels")
     processor.image_processor.size = type(size)(shortest_edge=least, longest_edge=most)
     return model, processor
+
+
+def _hold(part: nn.Module, dtype: torch.dtype) -> None:
+    """Hold weights in a type. Buffers stay: rotary frequencies in bfloat16 would be off by radians at far positions."""
+    for parameter in part.parameters():
+        parameter.data = parameter.data.to(dtype)
 
 
 def _from_public(config: ModelConfig, dimension: int, seed: int) -> tuple[SlvrModel, StillProcessor]:
@@ -186,7 +195,11 @@ def add_lora(model: SlvrModel, config: LoraConfig) -> None:
 
 
 def plain_state(state: dict[str, Tensor], scale: float) -> dict[str, Tensor]:
-    """A model's tensors with adapters merged, W + alpha/r B A, under the names that they have without adapters."""
+    """A model's tensors with adapters merged, W + alpha/r B A, under the names that they have without adapters.
+
+    What is merged is float32, on the host: added to weights on the grid of bfloat16, most of a small change would be
+    rounded away.
+    """
     plain = {}
     for name, value in state.items():
         if ".lora_" in name:
@@ -198,7 +211,7 @@ def plain_state(state: dict[str, Tensor], scale: float) -> dict[str, Tensor]:
         if name.endswith(".weight") and low in state:
             high = low.replace("lora_A", "lora_B")
             change = scale * (state[high].float() @ state[low].float())
-            value = (value.float() + change).to(value.dtype)
+            value = (value.float() + change).cpu()
         plain[name.replace(".base_layer.", ".")] = value
     return plain
 

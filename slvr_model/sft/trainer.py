@@ -15,10 +15,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate.utils import save_fsdp_optimizer  # type: ignore[import-untyped]
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 from torch.utils.data import DataLoader, IterableDataset
 from transformers import ProgressCallback, Trainer, TrainingArguments
+from transformers.trainer import SCHEDULER_NAME
 from transformers.trainer_callback import PrinterCallback
 
 from slvr_data.errors import RunError
@@ -26,6 +29,7 @@ from slvr_model.data import Accounts, Unusable
 from slvr_model.memory import SIGNS
 from slvr_model.modeling import SlvrModel
 from slvr_model.objectives.kept import keep
+from slvr_model.sft.arguments import precision
 from slvr_model.sft.config import SftConfig
 from slvr_model.sft.dealing import Deal
 from slvr_model.sft.examine import Examiner, cut_off
@@ -90,6 +94,8 @@ class SftTrainer(Trainer):
             model=learner, args=args, data_collator=collate, train_dataset=dataset, eval_dataset=held,
             callbacks=list(callbacks),
         )  # fmt: skip
+        if self.is_fsdp_enabled and args.bf16:
+            self.accelerator.state.fsdp_plugin.mixed_precision_policy = precision()
         for kind in (PrinterCallback, ProgressCallback):
             self.remove_callback(kind)
 
@@ -256,9 +262,19 @@ class SftTrainer(Trainer):
                 self.learner, self.processor, Path(output_dir or self.args.output_dir or ""), state, self.config
             )
 
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        """As the public one's; under FSDP without a second copy of the weights, which `_save` has written."""
+        if not self.is_fsdp_enabled:
+            super()._save_optimizer_and_scheduler(output_dir)
+            return
+        plugin = self.accelerator.state.fsdp_plugin
+        save_fsdp_optimizer(plugin, self.accelerator, self.optimizer, self.model, output_dir)
+        if self.args.should_save:
+            torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / SCHEDULER_NAME)
+
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         if self.is_fsdp_enabled:
-            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            load_shared(self.model if model is None else model, Path(resume_from_checkpoint), self.config)
         else:
             load_learner(self.learner, Path(resume_from_checkpoint), self.config)
 
@@ -276,6 +292,7 @@ def save_learner(learner: Learner, processor: Any, folder: Path, state: dict[str
     plain = plain_state(ours, lora.alpha / lora.rank) if lora else ours
     keep(learner.slvr, config.objective)
     learner.slvr.save_pretrained(folder, state_dict=plain)
+    _name_widest(learner.slvr, plain, folder)
     processor.save_pretrained(folder)
     trained = {name for name, parameter in learner.named_parameters() if parameter.requires_grad}
     buffers = {name for name, _ in learner.named_buffers()}
@@ -288,19 +305,44 @@ def save_learner(learner: Learner, processor: Any, folder: Path, state: dict[str
         save_file(extra, folder / EXTRA)
 
 
-def load_learner(learner: Learner, folder: Path, config: SftConfig) -> None:
+def _name_widest(slvr: SlvrModel, state: dict[str, Tensor], folder: Path) -> None:
+    """Let config.json name the widest type of the tensors in the file: a reader holds all in the one that it names."""
+    widest = max((value.dtype for value in state.values() if value.is_floating_point()), key=lambda one: one.itemsize)
+    name = str(widest).removeprefix("torch.")
+    if slvr.config.dtype != name:
+        slvr.config.dtype = name
+        slvr.config.save_pretrained(folder)
+
+
+def load_learner(learner: nn.Module, folder: Path, config: SftConfig) -> None:
     """Take the tensors of a checkpoint by `save_learner`, bit by bit.
 
     Raises:
         RunError: it lacks some of them.
     """
-    extra = load_file(folder / EXTRA) if (folder / EXTRA).exists() else {}
-    state = dict(extra)
+    state = _saved(learner, folder, config)
+    learner.load_state_dict(state, strict=False)
+
+
+def load_shared(learner: nn.Module, folder: Path, config: SftConfig) -> None:
+    """As `load_learner`, into a learner that `fully_shard` has shared out: the first process reads, all take part.
+
+    Raises:
+        RunError: it lacks some of them.
+    """
+    state = _saved(learner, folder, config) if torch.distributed.get_rank() == 0 else {}
+    options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True, strict=config.training.lora is None)
+    set_model_state_dict(learner, state, options=options)
+
+
+def _saved(learner: nn.Module, folder: Path, config: SftConfig) -> dict[str, Tensor]:
+    """What a checkpoint holds of a learner, by the learner's names: all that is trained."""
+    state: dict[str, Tensor] = load_file(folder / EXTRA) if (folder / EXTRA).exists() else {}
     if not config.training.lora:
         saved = SlvrModel.from_pretrained(folder)
         state |= {f"slvr.{name}": value for name, value in saved.state_dict().items()}
-    missing, unknown = learner.load_state_dict(state, strict=False)
     wanted = {name for name, parameter in learner.named_parameters() if parameter.requires_grad}
-    lost = sorted(wanted & set(missing))
+    lost, unknown = sorted(wanted - state.keys()), sorted(state.keys() - learner.state_dict().keys())
     if lost or unknown:
         raise RunError(f"{folder} does not fit the configuration: {', '.join((lost or unknown)[:4])}")
+    return state

@@ -9,12 +9,16 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import CLIPImageProcessorPil
 
 from benchmark.models.base import FORMS, LATENT_MODES, ModelOptions, open_model
+from benchmark.models.bounds import bounds_of, set_most
 from benchmark.models.interventions import Noise, Swap, zero
-from benchmark.models.local import weights_sha256
+from benchmark.models.local import dtype_of, weights_sha256
 from benchmark.models.pictures import fitted_size, pixels_of, sent_of
 from benchmark.records import Ask, Reply
+from benchmark.run import run_bench
+from benchmark.runlog import read_log
 from slvr_data.errors import RunError, UsageError
 from slvr_data.images import decoded
 from slvr_model.batches import collate
@@ -22,7 +26,7 @@ from slvr_model.decoding import decode
 from slvr_model.prompts import question_text
 from slvr_model.rows import rows_of
 from slvr_model.tiny import new_plain, new_tiny, tiny_processor
-from tests.benching import Shelf, asks_of, item, shelf
+from tests.benching import Shelf, asks_of, item, plan, shelf
 from tests.support import encoded, exif, noise
 
 OPTIONS = ModelOptions(max_new_tokens=6, batch_size=5)
@@ -262,6 +266,73 @@ class TestHf:
     def test_it_does_not_draw(self, plain: Path) -> None:
         with pytest.raises(UsageError, match="decodes greedily"):
             opened(f"hf:{plain}", temperature=0.5)
+
+
+class TestBudgets:
+    """Both kinds of processor bound pixels; tiny's lets 128 x 128 through."""
+
+    ASKS = asks_of(shelf(1))
+    LARGE = replace(ASKS[0], picture=encoded(noise(400, 200)))
+    SMALL = replace(ASKS[1], picture=encoded(noise(40, 20)))
+
+    @pytest.mark.parametrize("kind", ["slvr", "hf"])
+    @pytest.mark.parametrize(
+        ("option", "least", "most"),
+        [(None, 4096, 16_384), (9_000, 4096, 9_000), (40_000, 4096, 40_000), (2_000, 2_000, 2_000)],
+    )
+    def test_the_option_lowers_and_raises_what_a_model_sees(
+        self, tiny: Path, plain: Path, kind: str, option: int | None, least: int, most: int
+    ) -> None:
+        model = opened(f"{kind}:{tiny if kind == 'slvr' else plain}", max_pixels=option)
+        details = model.details()
+        assert (details["least_pixels"], details["most_pixels"]) == (least, most)
+        found = answered(model, [self.LARGE, self.SMALL])
+        assert {reply.error for reply in found.values()} == {None}
+        images = tiny_processor().image_processor
+        side = images.patch_size * images.merge_size
+        tokens = [found[ask.ask_id].picture_tokens or 0 for ask in (self.LARGE, self.SMALL)]
+        assert 0.6 * most < tokens[0] * side**2 <= most
+        assert tokens[1] * side**2 >= min(least, 40 * 20)
+
+    def test_the_same_pictures_are_the_same_visual_tokens_for_both(self, tiny: Path) -> None:
+        asks = asks_of(shelf(2))
+        slvr, hf = (answered(opened(f"{kind}:{tiny}"), asks) for kind in ("slvr", "hf"))
+        counts = {ask_id: reply.picture_tokens for ask_id, reply in slvr.items()}
+        assert counts == {ask_id: reply.picture_tokens for ask_id, reply in hf.items()} and None not in counts.values()
+
+    def test_a_processor_that_bounds_no_pixels_is_left_alone(self) -> None:
+        images = CLIPImageProcessorPil(size={"shortest_edge": 224})
+        before = dict(images.size)
+        set_most(images, ModelOptions(max_pixels=5000))
+        assert dict(images.size) == before
+        assert bounds_of(images, ModelOptions(max_pixels=5000)) == {"least_pixels": None, "most_pixels": 5000}
+
+    def test_a_run_has_them_in_its_header_and_lines(self, tiny: Path, tmp_path: Path) -> None:
+        options = replace(OPTIONS, max_pixels=5000)
+        run_bench(shelf(2), f"slvr:{tiny}", plan(), options, tmp_path)
+        log = read_log(tmp_path)
+        header = log.header
+        assert (header.max_pixels, header.least_pixels, header.most_pixels) == (5000, 4096, 5000)
+        assert header.smallest_picture == header.largest_picture == 96 * 64
+        assert "most_pixels" not in header.model_details
+        assert all(line.picture_tokens for line in log.lines)
+        run_bench(shelf(2), "oracle", plan(), options, tmp_path / "oracle")
+        assert read_log(tmp_path / "oracle").header.most_pixels is None
+
+
+@pytest.mark.parametrize(
+    ("device", "kept", "wanted"),
+    [
+        ("cuda", torch.float32, torch.bfloat16),
+        ("cuda", torch.bfloat16, torch.bfloat16),
+        ("cuda", torch.float16, torch.float16),
+        ("cpu", torch.bfloat16, torch.float32),
+        ("mps", torch.float32, torch.float32),
+    ],
+)
+def test_float32_files_are_run_in_bfloat16_on_cuda(device: str, kept: torch.dtype, wanted: torch.dtype) -> None:
+    assert dtype_of(ModelOptions(), torch.device(device), kept) == wanted
+    assert dtype_of(ModelOptions(dtype="float32"), torch.device(device), kept) == torch.float32
 
 
 def spy(model: Any, into: list[Any]) -> None:

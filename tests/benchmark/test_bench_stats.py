@@ -14,7 +14,7 @@ from statsmodels.stats.contingency_tables import mcnemar as reference_mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
-from benchmark import metrics, stats
+from benchmark import exchanges, metrics, stats
 from benchmark.metrics import Statistic, divided, ratio
 from benchmark.stats import Resampled
 from benchmark.table import Floats, Outcomes, Sums
@@ -178,7 +178,7 @@ def two_runs(clusters: int, seed: int, gain: float) -> tuple[Floats, Floats]:
 @pytest.mark.parametrize("seed", range(3))
 def test_few_clusters_are_exchanged_in_all_ways_as_scipy_does(seed: int) -> None:
     first, second = two_runs(10, seed, 0.4)
-    p, tried, exact = stats.flipped(first, second, apart, 10_000, 0)
+    p, tried, exact = exchanges.flipped(first, second, apart, 10_000, 0)
 
     def difference(a: Floats, b: Floats, axis: int) -> Floats:
         return np.asarray((b - a).mean(axis=axis))
@@ -193,7 +193,7 @@ def test_few_clusters_are_exchanged_in_all_ways_as_scipy_does(seed: int) -> None
 
 def test_many_clusters_are_exchanged_at_random_as_scipy_does() -> None:
     first, second = two_runs(60, 4, 0.35)
-    p, tried, exact = stats.flipped(first, second, apart, 10_000, 0)
+    p, tried, exact = exchanges.flipped(first, second, apart, 10_000, 0)
     theirs = reference.permutation_test(
         (first[:, 0], second[:, 0]),
         lambda a, b, axis: (b - a).mean(axis=axis),
@@ -208,10 +208,10 @@ def test_many_clusters_are_exchanged_at_random_as_scipy_does() -> None:
 
 def test_random_exchanges_agree_with_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = two_runs(14, 1, 0.4)
-    monkeypatch.setattr(stats, "EXACT", 14)
-    exact = stats.flipped(first, second, apart, 1, 0)
-    monkeypatch.setattr(stats, "EXACT", 3)
-    drawn = stats.flipped(first, second, apart, 20_000, 0)
+    monkeypatch.setattr(exchanges, "EXACT", 14)
+    exact = exchanges.flipped(first, second, apart, 1, 0)
+    monkeypatch.setattr(exchanges, "EXACT", 3)
+    drawn = exchanges.flipped(first, second, apart, 20_000, 0)
     assert exact[2]
     assert drawn[0] == pytest.approx(exact[0], abs=4 * math.sqrt(exact[0] / 20_000) + 1e-4)
 
@@ -221,8 +221,8 @@ def test_a_nonlinear_score_is_exchanged_by_recomputing_it() -> None:
     runs = [items_of(*[[bool(rng.integers(2)), bool(rng.integers(2))] for _ in range(9)]) for rng in _generators(2)]
     tables = [metrics.sums(Outcomes.from_log(run)) for run in runs]
     phi = next(s for s in metrics.headline(tables[0].names) if s.name == "phi")
-    formula = stats.difference_of(phi, tables[0].names)
-    p, tried, exact = stats.flipped(tables[0].values, tables[1].values, formula, 10, 0)
+    formula = exchanges.difference_of(phi, tables[0].names)
+    p, tried, exact = exchanges.flipped(tables[0].values, tables[1].values, formula, 10, 0)
     as_large, seen = 0, float(formula(tables[0].total, tables[1].total)[0])
     for swap in product([False, True], repeat=9):
         pick = np.array(swap)[:, None]
@@ -235,13 +235,31 @@ def test_a_nonlinear_score_is_exchanged_by_recomputing_it() -> None:
     assert tried <= 2**9
 
 
+def test_exchanges_follow_the_number_of_tests() -> None:
+    assert [exchanges.exchanges_for(tests) for tests in (1, 100, 544, 10**7)] == [10_000, 10_000, 54_400, 1_000_000]
+
+
+def test_a_clear_difference_is_exchanged_to_the_end_and_others_are_not() -> None:
+    """The p that all exchanges can give stands only where the first ones do not settle it."""
+    values = clustered(60, 0)
+    worse = values - np.array([1.0, 0.0])
+    assert exchanges.flipped(values, worse, apart, 40_000, 0, 1_000) == (1 / 40_001, 40_000, False)
+    first, second = two_runs(60, 4, 0.35)
+    p, tried, exact = exchanges.flipped(first, second, apart, 40_000, 0, 1_000)
+    assert (p, tried, exact) == (*exchanges.flipped(first, second, apart, 1_000, 0)[:1], 1_000, False)
+    assert p > (1 + exchanges.ENOUGH) / 1_001
+    assert exchanges.least_p(40_000, False, 40_000) == 1 / 40_001
+    assert exchanges.least_p(8, True, 40_000) == exchanges.flipped(values[:3], worse[:3], apart, 9, 0)[0] == 0.25
+    assert exchanges.least_p(*exchanges.flipped(values, values, apart, 9, 0)[1:], 9) == 1.0
+
+
 def _generators(number: int) -> list[np.random.Generator]:
     return [np.random.default_rng(seed) for seed in range(number)]
 
 
 def test_equal_runs_have_p_1() -> None:
     values = clustered(40, 0)
-    assert stats.flipped(values, values, apart, 1000, 0) == (1.0, 1, True)
+    assert exchanges.flipped(values, values, apart, 1000, 0) == (1.0, 1, True)
 
 
 def test_the_permutation_test_keeps_its_level() -> None:
@@ -251,7 +269,7 @@ def test_the_permutation_test_keeps_its_level() -> None:
         rng = np.random.default_rng(seed)
         chance, replies = rng.beta(2, 1, 40), np.full(40, 4)
         runs = [np.stack([rng.binomial(replies, chance), replies], axis=1).astype(float) for _ in range(2)]
-        found.append(stats.flipped(runs[0], runs[1], apart, 300, seed)[0])
+        found.append(exchanges.flipped(runs[0], runs[1], apart, 300, seed)[0])
     rejected = float(np.mean(np.array(found) <= 0.05))
     assert 0.05 - 4 * math.sqrt(0.0475 / 400) < rejected < 0.05 + 4 * math.sqrt(0.0475 / 400)
 

@@ -294,7 +294,8 @@ def test_a_damaged_shard_is_asked_for_again(out: Path, tmp_path: Path, capsys: p
         embed(out, told(server))
         before = published(out)
         for harm in (b"", b"\x93NUMPY\x01\x00rubbish", None):
-            (file,) = (out / ".work" / "embeddings").rglob("vectors.npy")
+            found = (out / ".work" / "embeddings").rglob("vectors.npy")
+            (file,) = (path for path in found if not path.parent.name.startswith("."))
             data = file.read_bytes()
             file.write_bytes(data[:-100] if harm is None else harm)
             republish(out, {}, None)
@@ -302,6 +303,8 @@ def test_a_damaged_shard_is_asked_for_again(out: Path, tmp_path: Path, capsys: p
             assert "is damaged" in said and "have no embedding" in said
             embed(out, told(server))
             assert published(out) == before
+        asides = list((out / ".work" / "embeddings").glob("*/.*.damaged*"))
+        assert len(asides) == 3, "vectors that were paid for are put aside, and never removed"
 
 
 @pytest.mark.parametrize(

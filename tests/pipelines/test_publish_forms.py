@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from pipelines.build import STAGING
 from slvr_data import Pictures
 from slvr_data.arrow import arrow_schema
 from slvr_data.schema import ImageRow
@@ -100,6 +101,15 @@ def test_a_copy_elsewhere_is_the_whole_set(out: Path, tmp_path: Path) -> None:
     assert published(out) == before
     sound(tmp_path / "ship")
     assert "is not empty: name a new folder" in refused("publish", out, "--to", tmp_path / "ship")
+    mine = tmp_path / "mine" / ".notes.tmp"
+    (mine / "deep").mkdir(parents=True)
+    assert "is not empty: name a new folder" in refused("publish", out, "--to", mine.parent)
+    assert (mine / "deep").is_dir(), "what is not of a publication is somebody's own"
+    (mine / "deep").rmdir()
+    mine.replace(tmp_path / "mine" / STAGING)
+    (tmp_path / "mine" / ".manifest.json.7-0123abcd.tmp").touch()
+    run("publish", out, "--to", mine.parent)
+    assert published(mine.parent) == published(out)
     assert "has no working files" in refused("publish", tmp_path / "ship", "--embed")
 
 

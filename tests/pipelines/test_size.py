@@ -15,7 +15,7 @@ from pipelines import mapped, plan
 from pipelines.build import make_plan
 from pipelines.finished import Finished
 from pipelines.history import history_of
-from pipelines.plan import load_partitions
+from pipelines.partitions import load_partitions
 from pipelines.republish import config_of, known_settings, republish
 from slvr_data import spilled
 from slvr_data.checks.global_ import whole

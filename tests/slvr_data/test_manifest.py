@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from slvr_data.manifest import FORMAT, NAME, Manifest, load_manifest, versions
 from slvr_data.schema import SCHEMA_VERSION
 from slvr_data.shards import DataFile
 
+FILE = DataFile("data/images/train-00000-aaaaaaaaaaaa.parquet", "a" * 64, 3, 1, "images", "train")
+
 
 def manifest(**changes: Any) -> Manifest:
     tree: dict[str, Any] = {
@@ -21,7 +24,7 @@ def manifest(**changes: Any) -> Manifest:
         "versions": versions(),
         "configuration": {"data": {"seed": 0}, "label": "ü"},
         "accounts": {"rows": 1},
-        "files": [DataFile("data/images/train-0.parquet", "ab", 3, 1, "images", "train")],
+        "files": [FILE],
     }
     return Manifest(**(tree | changes))
 
@@ -70,6 +73,33 @@ def test_a_damaged_manifest_is_named(tmp_path: Path, text: bytes, message: str) 
         load_manifest(tmp_path)
     assert str(tmp_path / NAME) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"path": "/etc/passwd"},
+        {"path": "../../x"},
+        {"path": "data/images/../../../x-00000-aaaaaaaaaaaa.parquet"},
+        {"path": "data/images/train-00000-aaaaaaaaaaaa.parquet\n"},
+        {"path": ".work/settings.json"},
+        {"path": "manifest.json"},
+        {"path": ""},
+        {"config": "../images"},
+        {"split": "../../train"},
+        {"sha256": "ab"},
+        {"bytes": -1},
+        {"rows": -1},
+    ],
+    ids=str,
+)
+def test_a_file_that_no_publication_has_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
+    """Files of the manifest are fetched and replaced: a stranger's must not name one of somebody else."""
+    card = DataFile("README.md", "b" * 64, 1, 0, "card", "")
+    sheet = DataFile("assets/samples.jpg", "b" * 64, 1, 0, "card", "")
+    assert len(load_manifest(saved(tmp_path, files=[FILE, card, sheet])).files) == 3
+    with pytest.raises(UsageError, match="is damaged or forged: it names the file"):
+        load_manifest(saved(tmp_path, files=[card, replace(FILE, **changes)]))
 
 
 def test_no_manifest_is_no_set(tmp_path: Path) -> None:

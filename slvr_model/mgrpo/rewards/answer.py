@@ -19,9 +19,8 @@ import torch
 from slvr_data.checks.queries.base import normal
 from slvr_model.mgrpo.rewards.facts import Facts, Term
 from slvr_model.mgrpo.settings.rewards import AnswerConfig
-from slvr_model.prompts import LETTERS
+from slvr_model.right import exact, letter, plain
 
-_LETTER = re.compile(rf"\(?([{LETTERS}{LETTERS.lower()}])(?:\)|[.:](?!\w)|(?=\s*$))")
 _NUMBERS = {
     word: float(number)
     for number, word in enumerate(
@@ -55,17 +54,6 @@ def _scored(facts: Facts, config: AnswerConfig, row: int, given: str, query: int
     return float(said)
 
 
-def letter(given: str, right: str) -> float:
-    """1 where `given` begins with the right letter, and goes on, if at all, as a choice is written."""
-    found = _LETTER.match(given.strip())
-    return float(found is not None and found[1].upper() == right.strip().upper())
-
-
-def exact(given: str, right: str) -> float:
-    """1 where both are the same but for case, spaces and a full stop at the end."""
-    return float(_plain(given) == _plain(right))
-
-
 def graded(given: str, right: str) -> float:
     """Numbers by their difference, words by what they share."""
     if exact(given, right):
@@ -80,7 +68,7 @@ def contained(given: str, right: str) -> float:
     """The released code's rule for texts."""
     if exact(given, right):
         return 1.0
-    return 0.5 if _plain(right) and _plain(right) in _plain(given) else 0.0
+    return 0.5 if plain(right) and plain(right) in plain(given) else 0.0
 
 
 RULES: dict[str, Callable[[str, str], float]] = {"exact": exact, "graded": graded, "contained": contained}
@@ -91,16 +79,12 @@ def right_kG(term: Term, config: AnswerConfig) -> torch.Tensor:
     return term.present_kG & (term.values_kG >= config.right_from)
 
 
-def _plain(text: str) -> str:
-    return normal(text).rstrip(".").rstrip()
-
-
 def _words(text: str) -> set[str]:
     return set(re.findall(r"\w+", normal(text))) - _SMALL
 
 
 def _number(text: str) -> float | None:
-    plain = _plain(text)
-    if plain in _NUMBERS:
-        return _NUMBERS[plain]
-    return float(plain) if re.fullmatch(r"-?\d{1,15}(\.\d{1,15})?", plain) else None
+    said = plain(text)
+    if said in _NUMBERS:
+        return _NUMBERS[said]
+    return float(said) if re.fullmatch(r"-?\d{1,15}(\.\d{1,15})?", said) else None

@@ -366,7 +366,7 @@ def test_the_key_is_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
     async def work() -> None:
         def reply(number: int, body: dict[str, Any]) -> object:
             if number in (0, 1, 2):
-                return completion(None, refusal="I will not")
+                return completion(None, refusal=f"I will not. Incorrect API key provided: {key}")
             words = {"error": {"message": f"Incorrect API key provided: {key}"}}
             status = {3: 400, 4: 500, 5: 429}.get(number, 401)
             return web.json_response(words, status=status)

@@ -102,7 +102,8 @@ def test_regions_that_are_turned_down_and_are_the_last_ones_open_come_to_an_end(
         async with scripted(reply) as server, calling(tmp_path / str(number), server.url, attempts=2) as client:
             results = await asyncio.gather(*(client.ask(asking(n)) for n in range(number)))
             assert [type(result) for result in results] == [Refusal] * number
-            assert len(server.bodies) == 2 * number + 1
+            plain = len(server.bodies) - 2 * number
+            assert 1 <= plain <= 1 + number, "calls that tell whose fault it is, at most one for each request"
             assert client._store is not None
             assert client._store.get(request_key(asking(0), client.config, 1)) is not None
 

@@ -19,10 +19,10 @@ from slvr_model.mgrpo.composer import composed
 from slvr_model.mgrpo.config import MgrpoConfig
 from slvr_model.mgrpo.judging import Judge
 from slvr_model.mgrpo.play import Played
-from slvr_model.mgrpo.rewards.answer import letter
 from slvr_model.mgrpo.run import train_mgrpo
 from slvr_model.mgrpo.types import Rollouts, Shown
 from slvr_model.prompts import question_text
+from slvr_model.right import letter
 from slvr_model.sft import records
 from tests.calls import MODEL
 from tests.servers.running import running_stub

@@ -13,7 +13,8 @@ import torch
 
 from slvr_data.errors import RunError, UsageError
 from slvr_model.decoding import decode
-from slvr_model.mgrpo.evaluation import Commands, HeldOut, evaluator_of, is_right, scores_in
+from slvr_model.mgrpo.evaluation import Commands, HeldOut, evaluator_of, scores_in
+from slvr_model.right import is_right
 from slvr_model.sft.settings import load_config
 from tests.slvr_model.mgrpo.rollout_support import shown, talkative
 from tests.slvr_model.objectives.objective_support import opened, tiny

@@ -12,7 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from slvr_data.errors import RunError, UsageError
 from slvr_model.mgrpo.rewards.all_right import all_right
-from slvr_model.mgrpo.rewards.answer import answer, contained, exact, graded, letter
+from slvr_model.mgrpo.rewards.answer import answer, contained, graded
 from slvr_model.mgrpo.rewards.consistency import consistency
 from slvr_model.mgrpo.rewards.cost_parity import cost_factors
 from slvr_model.mgrpo.rewards.facts import Term, costs_of, facts_of
@@ -26,6 +26,7 @@ from slvr_model.mgrpo.settings.rewards import (
     CostParityConfig,
     StabilityConfig,
 )
+from slvr_model.right import exact, letter
 from tests.slvr_model.mgrpo.reward_support import facts, slow_distance, slow_slots
 
 

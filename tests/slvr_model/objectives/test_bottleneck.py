@@ -16,6 +16,7 @@ from slvr_model.objectives.bottleneck import Hidden, Tails, chosen, hidden_view
 from slvr_model.objectives.feeding import Feeding
 from slvr_model.rows import IGNORED, Row
 from tests.slvr_model.objectives import objective_support as support
+from tests.slvr_model.sft.test_sft_processes import apart
 
 KINDS = ("lvr", "semantic", "slvr")
 
@@ -175,3 +176,9 @@ def test_the_bottleneck_waits_for_the_end_of_teaching_by_targets() -> None:
     assert [Feeding.at(early, share).bottleneck for share in (0.1, 0.2)] == [0.0, 0.5]
     always = support.opened("slvr", feed="own", echo=True, bottleneck=0.5).config
     assert Feeding.at(always, 0.0).bottleneck == 0.5
+
+
+@pytest.mark.slow
+def test_processes_that_hide_nothing_stay_in_step_with_those_that_hide() -> None:
+    """Layers that are shared out are gathered in step: an unequal number of passes hangs, or mixes layers up."""
+    assert "equal: loss" in apart("-m", "tests.slvr_model.objectives.sharded_reading")

@@ -23,7 +23,7 @@ from accelerate.utils.deepspeed import HfDeepSpeedConfig
 from safetensors.torch import load_file
 
 from slvr_model.sft import records
-from slvr_model.sft.arguments import WRAPPED, deepspeed, fsdp2
+from slvr_model.sft.arguments import WRAPPED, deepspeed, sharding
 from slvr_model.sft.config import ShardingConfig
 from slvr_model.sft.dry import told
 from slvr_model.sft.settings import load_config
@@ -140,8 +140,9 @@ def settings(scenes_set: Path, out: Path, *more: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_fully_shard_over_two_processes_is_one_process() -> None:
-    assert "equal: loss" in apart("-m", "tests.slvr_model.sft.sharded")
+def test_fully_shard_over_two_processes_is_one_process(tmp_path: Path) -> None:
+    said = apart("-m", "tests.slvr_model.sft.sharded", tmp_path)
+    assert "equal: loss" in said and "added up" in said and said.count("taken:") == 2
 
 
 def test_processes_that_see_different_checkpoints_do_not_go_on() -> None:
@@ -238,19 +239,21 @@ def test_a_run_that_is_killed_goes_on_to_the_same_bits(scenes_set: Path, tmp_pat
 
 
 def test_sharing_by_fsdp2_is_what_accelerate_takes(tmp_path: Path) -> None:
-    from accelerate.utils import FullyShardedDataParallelPlugin
+    from accelerate.utils import FullyShardedDataParallelPlugin, GradientAccumulationPlugin
     from transformers import TrainingArguments
 
     made = TrainingArguments(
         output_dir=str(tmp_path),
         use_cpu=True,
         report_to="none",
-        fsdp=True,
-        fsdp_config=fsdp2(ShardingConfig(kind="fsdp2")),
+        **sharding(ShardingConfig(kind="fsdp2"), bf16=True),
     )
+    adding = GradientAccumulationPlugin(num_steps=1, **made.accelerator_config.gradient_accumulation_kwargs)
+    assert adding.to_kwargs()["sync_each_batch"] is True, "gradients are not held whole between batches"
     plugin = FullyShardedDataParallelPlugin(**made.fsdp_plugin_args)
     assert plugin.fsdp_version == 2 and plugin.reshard_after_forward is True
     assert "FULL_STATE_DICT" in str(plugin.state_dict_type) and not plugin.cpu_ram_efficient_loading
+    assert plugin.state_dict_config.rank0_only and plugin.state_dict_config.offload_to_cpu
     from slvr_model.tiny import new_tiny
 
     model, _ = new_tiny(0)

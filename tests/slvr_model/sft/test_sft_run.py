@@ -131,6 +131,13 @@ def test_missing_parts_are_said(configured: Configured, tmp_path: Path) -> None:
             train_sft(configured(*SHORT, *assignments, out=f"run-{len(says)}"))
 
 
+def test_what_a_launch_lacks_is_said_before_anything_is_read(configured: Configured, tmp_path: Path) -> None:
+    config = configured("sharding.kind=fsdp2", f"data.set={tmp_path / 'nowhere'}", "model.start=/nowhere/at/all")
+    with pytest.raises(UsageError, match="fsdp2 needs GPUs"):
+        train_sft(config)
+    assert config.out is not None and not config.out.exists()
+
+
 def test_short_memory_says_what_to_lower(configured: Configured, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*arguments: Any, **options: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")

@@ -10,6 +10,7 @@ import torch
 from slvr_data.errors import UsageError
 from slvr_model.batches import collate
 from slvr_model.latents import KEY
+from slvr_model.modeling import SlvrModel
 from slvr_model.objectives.base import open_objective
 from slvr_model.objectives.config import ObjectiveConfig
 from slvr_model.rows import Row
@@ -71,6 +72,10 @@ def test_what_is_trained_is_float32_beside_weights_in_bfloat16(tmp_path: Path) -
     still = {name: one for name, one in made.named_parameters() if not one.requires_grad}
     assert {one.dtype for one in trained.values()} == {torch.float32} == {one.dtype for one in made.latents.buffers()}
     assert {one.dtype for one in still.values()} == {torch.bfloat16} and len(still) > len(trained)
+    fresh = SlvrModel(made.config)
+    for name, frequencies in fresh.named_buffers():  # rotary ones: rounded, far positions would turn by radians
+        if "inv_freq" in name:
+            assert torch.equal(made.get_buffer(name), frequencies), name
     before = {name: one.detach().clone() for name, one in trained.items()}
     for one in trained.values():
         one.grad = torch.ones_like(one)

@@ -1,4 +1,7 @@
-"""Columns of pictures in tables of others: encoded bytes, Hugging Face's struct of them, lists of it, or base64."""
+"""Tables of others: rows of Parquet, Arrow and TSV files, and their columns of pictures.
+
+A picture is there as encoded bytes, as Hugging Face's struct of them, as a list of either, or as base64 in a text.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import base64
 import binascii
 import csv
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,11 +20,13 @@ from slvr_data.images import PictureError, probe
 
 _FIELD = 1 << 30
 """Characters of a TSV field, at most."""
+_ROWS = 4
+"""Of a table, that are in memory at a time."""
 _LOOKED_AT = 50
 """Rows that are looked at to see what a column holds."""
 ELSEWHERE = "the row holds no bytes, and"
 """How it is said of a row whose picture is not there: it may come."""
-_REFERENCE = 64
+REFERENCE = 64
 """A text of at most so many characters in a column of pictures names another row's picture."""
 
 
@@ -83,7 +88,7 @@ def _holds(value: Any) -> bool:
     if isinstance(value, list):
         return any(map(_holds, value))
     if isinstance(value, str):
-        data = from_base64(value) if len(value) > _REFERENCE else None
+        data = from_base64(value) if len(value) > REFERENCE else None
         return data is not None and is_picture(data)
     return isinstance(value, bytes) and is_picture(value)
 
@@ -99,7 +104,7 @@ def pictures_in(value: Any, root: Path) -> Iterator[tuple[bytes | None, str]]:
             yield from pictures_in(one, root)
     elif isinstance(value, bytes):
         yield value, ""
-    elif isinstance(value, str) and len(value) > _REFERENCE:
+    elif isinstance(value, str) and len(value) > REFERENCE:
         data = from_base64(value)
         yield data, "" if data is not None else "the text is no base64 of a picture"
     elif isinstance(value, dict):
@@ -148,20 +153,34 @@ class _Batches:
         return (self._reader.get_batch(number) for number in range(self._reader.num_record_batches))
 
 
+def rows_of(batches: Iterable[pa.RecordBatch], columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The rows of batches, some of their columns; few are in memory as objects at a time."""
+    for batch in batches:
+        for first in range(0, batch.num_rows, _ROWS):
+            yield from batch.slice(first, _ROWS).select(columns).to_pylist()
+
+
+@contextmanager
+def wide_fields() -> Iterator[None]:
+    """Let `csv` read fields as long as pictures in base64 are."""
+    before = csv.field_size_limit(_FIELD)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
 def tsv_rows(path: Path) -> Iterator[dict[str, Any]]:
     """Rows of a file of tab-separated values with a head, as VLMEvalKit writes them.
 
     Raises:
         ValueError: it is not UTF-8, or not such a file.
     """
-    before = csv.field_size_limit(_FIELD)
     try:
-        with path.open(encoding="utf-8", newline="") as stream:
+        with wide_fields(), path.open(encoding="utf-8", newline="") as stream:
             yield from csv.DictReader(stream, delimiter="\t")
     except csv.Error as error:
         raise ValueError(str(error)) from None
-    finally:
-        csv.field_size_limit(before)
 
 
 def tsv_column(path: Path) -> str | None:
