@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
@@ -16,6 +16,7 @@ from benchmark.interventions.donors import Donor, Donors
 from benchmark.interventions.names import DONATED, FAMILY, Intervention
 from benchmark.prompts import Protocol
 from benchmark.records import CANNOT_SEE, Ask, Form, Item, ItemQuery
+from benchmark.shards import Shard
 from benchmark.transforms import TRANSFORMS, Pool
 from benchmark.transforms.base import encoded
 from slvr_data.errors import RunError, UsageError
@@ -60,6 +61,8 @@ class Plan:
     """What is done to the latents of a model that has any."""
     profiles: Profiles | None = None
     """Of the items' regions: what their semantic targets are made of."""
+    shard: Shard | None = None
+    """Only the items of this part of the run."""
 
     def __post_init__(self) -> None:
         if self.seeds < 1 or (self.limit is not None and self.limit < 1):
@@ -103,7 +106,10 @@ class Asks:
     def __init__(self, bench: Bench, plan: Plan) -> None:
         """Raises UsageError where a query has more choices than letters, or two asks one id."""
         self.bench, self.plan = bench, plan
-        self.items = limited(bench.items, plan.limit)
+        self.whole = limited(bench.items, plan.limit)
+        """The items of all shards: what is drawn of a run - donors, the queries whose latents are surveyed - is drawn
+        of these or of the whole folder, and so is the same in every shard."""
+        self.items = [item for item in self.whole if plan.shard is None or plan.shard.has(item.item_id)]
         self._pool = Pool(bench.items, lru_cache(8)(self._decoded))
         self._changes = {change.variant: change for change in plan.changes}
         self._donors = Donors(bench.items if DONATED & {change.name for change in plan.changes} else ())
@@ -115,6 +121,8 @@ class Asks:
                 )
             ids.add(slot.ask_id)
         self.length = len(ids)
+        self.whole_length = self.length if plan.shard is None else sum(1 for _ in self._slots(self.whole))
+        """Number of asks of all shards."""
 
     def __len__(self) -> int:
         """Number of asks."""
@@ -138,7 +146,10 @@ class Asks:
 
     def slots(self) -> Iterator[Slot]:
         """All asks without their pictures."""
-        for item in self.items:
+        return self._slots(self.items)
+
+    def _slots(self, items: Iterable[Item]) -> Iterator[Slot]:
+        for item in items:
             for variant in self._variants(item):
                 for query in item.queries:
                     put = self._put(item, query, variant)
@@ -169,12 +180,12 @@ class Asks:
         return Ask(*slot, prompt, picture, None if donor is None else self._plain(*donor))
 
     def plain(self, most: int) -> Iterator[Ask]:
-        """Every query of at most `most` items as it is asked plainly, once; the items are drawn by hash.
+        """Every query of at most `most` items as it is asked plainly, once; the items are drawn by hash, of all shards.
 
         Raises:
             RunError: a picture of the folder cannot be read.
         """
-        for item in limited(self.items, most):
+        for item in limited(self.whole, most):
             for query in item.queries:
                 yield self._plain(item, query)
 

@@ -44,8 +44,8 @@ def looks_at_nothing(header: Header) -> bool:
 def disagreement(first: Header, second: Header) -> str:
     """How two budgets differ where that makes a difference, in words; otherwise empty.
 
-    A bound that is not known is taken for none. Logs of versions before sizes of pictures were recorded tell no
-    bounds but the option, and are held against each other by that.
+    An upper bound that is not known is taken for none, a lower one for that of the other. Logs that are older than
+    these fields tell the option alone; where neither tells how large pictures are, every difference counts.
     """
     if looks_at_nothing(first) or looks_at_nothing(second):
         return ""
@@ -56,8 +56,8 @@ def disagreement(first: Header, second: Header) -> str:
     if most[0] != most[1] and (largest is None or min(known) < largest):
         seen = "" if largest is None else f"; the largest picture has {largest:,}"
         return f"picture budget {told(first)} and {told(second)}{seen}"
-    least = [header.least_pixels or 0 for header in (first, second)]
-    if least[0] != least[1] and (smallest is None or max(least) > smallest):
+    least = [header.least_pixels for header in (first, second) if header.least_pixels is not None]
+    if len(set(least)) > 1 and (smallest is None or max(least) > smallest):
         seen = "" if smallest is None else f"; the smallest picture has {smallest:,}"
         return f"least pixels of a picture {least[0]:,} and {least[1]:,}{seen}"
     return ""

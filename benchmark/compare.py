@@ -14,7 +14,7 @@ from benchmark import budgets
 from benchmark.comparison import Difference, differences
 from benchmark.opened import Run
 from benchmark.records import Header
-from benchmark.wording import between, kind_of, word_of, written
+from benchmark.wording import between, kind_of, plural, word_of, written
 from slvr_data.errors import UsageError
 
 MUST_AGREE = (
@@ -215,13 +215,19 @@ def too_few(rows: Sequence[Difference]) -> str:
     Otherwise empty.
     """
     tests = [row for row in rows if row.p is not None]
-    least = min((row.least_p for row in tests), default=0.0) * len(tests)
-    if least <= LEVEL:
+    if not tests:
         return ""
+    least = min(tests, key=lambda row: row.least_p)
+    corrected = least.least_p * len(tests)
+    if corrected <= LEVEL:
+        return ""
+    several = len({(row.first, row.second) for row in tests}) > 1
+    cures = ["compare with one run (--base RUN)", "name fewer runs"] if several else []
+    cures.append("ask about more pictures" if least.exact else "give more --draws")
     return (
-        f"No difference can be shown here, however large: {len(tests):,} tests, and the least p that one of them can "
-        f"have is {least / len(tests):.2g}, after Holm's correction {min(1.0, least):.2g}. "
-        "Compare with one run (--base RUN), name fewer runs, or give more --draws."
+        f"No difference can be shown here, however large: {plural(len(tests), 'test')}, and the least p that one of "
+        f"them can have is {least.least_p:.2g}, after Holm's correction {min(1.0, corrected):.2g}. To show one, "
+        f"{', or '.join([', '.join(cures[:-1]), cures[-1]] if cures[:-1] else cures)}."
     )
 
 

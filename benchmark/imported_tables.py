@@ -16,7 +16,7 @@ from benchmark.imported_forms import COLUMNS, PICTURES, FaultError, in_our_words
 from benchmark.imported_pictures import Pictures
 from benchmark.imported_rows import Row, RowQuery, Told, separated_rows
 from slvr_data.errors import UsageError
-from slvr_data.tables import REFERENCE, arrow_file, from_base64, is_picture, picture_columns, tsv_column
+from slvr_data.tables import REFERENCE, arrow_file, from_base64, picture_columns, tsv_column
 
 SUFFIXES = (".parquet", ".arrow", ".tsv")
 _OTHERS = {".json", ".jsonl", ".csv"}
@@ -108,6 +108,8 @@ class TableRows:
 
     def _of_file(self, file: Path) -> Iterator[Told]:
         """Rows with their picture under "image", whatever its column is called."""
+        if not file.is_file():
+            raise UsageError(f"{file} is not a file")
         names, column, rows = _OPENED[file.suffix.lower()](file)
         self.unused |= set(names) - COLUMNS - {column}
         for number, tree in rows:
@@ -148,7 +150,7 @@ class TableRows:
         if len(value) <= REFERENCE:
             return value
         data = from_base64(value)
-        if data is not None and (len(value) > _LONGEST_PATH or is_picture(data)):
+        if data is not None:
             return self._pictures.keep(data)
         if len(value) > _LONGEST_PATH or value.lstrip().startswith("["):
             raise FaultError("picture-unreadable", f"a text of {len(value):,} characters is no base64 of one picture")
@@ -172,8 +174,6 @@ _Opened = tuple[Sequence[str], str, Iterator[Told]]
 
 
 def _tsv(file: Path) -> _Opened:
-    if not file.is_file():
-        raise UsageError(f"{file} is not a file")
     with file.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
         names = stream.readline().rstrip("\r\n").replace('"', "").split("\t")
 

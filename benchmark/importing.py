@@ -99,10 +99,7 @@ class ImportReport:
                 f"{self.items:,} items, {queries:,} queries of {self.kept:,} of {self.rows:,} rows, "
                 f"revision {self.bench.revision[:12]}"
             )
-            alone = sum(len(item.queries) == 1 for item in self.bench.items)
-            if alone:
-                rest = f"those over regions (both, all right, lift) are of the other {self.items - alone:,}"
-                yield f"{alone:,} items have one query: they count in every score over queries; {rest}"
+            yield from self._alone(self.bench)
         if self.unused:
             yield f"columns that are left aside: {', '.join(sorted(self.unused))}"
         for reason, number in self.dropped().items():
@@ -112,6 +109,13 @@ class ImportReport:
         if len(self.faults) > SHOWN:
             where = f", all in {self.bench.folder / LEFT_OUT}" if self.bench is not None else ""
             yield f"  and {len(self.faults) - SHOWN:,} more{where}"
+
+    def _alone(self, bench: Bench) -> Iterator[str]:
+        """What items of one query mean for the scores."""
+        alone = sum(len(item.queries) == 1 for item in bench.items)
+        if alone:
+            rest = f"are over the other {self.items - alone:,}" if alone < self.items else "have nothing to be over"
+            yield f"{alone:,} items have one query: accuracy is over all; both, all right and lift {rest}"
 
 
 @dataclass

@@ -46,6 +46,8 @@ class Run:
     @cached_property
     def state(self) -> str:
         """What is wrong with a run that is not whole; otherwise empty."""
+        if self.header.shard is not None:
+            return f"shard {self.header.shard} alone; slvr-bench join makes one run of all"
         if self.log.left:
             damaged = f", {plural(self.log.damaged, 'damaged line')}" if self.log.damaged else ""
             return f"{len(self.lines):,} of {self.header.asks:,} replies{damaged}"

@@ -136,7 +136,7 @@ def stamps(headers: Sequence[Header]) -> list[tuple[str, list[str]]]:
     rows = [
         (name.replace("_", " "), [_text(getattr(header, name)) for header in headers])
         for name in Header.model_fields
-        if name not in ("kind", "model_details")
+        if name not in ("kind", "model_details", "shard", "whole_items", "whole_asks")
     ]
     details = dict.fromkeys(key for header in headers for key in header.model_details)
     rows += [(key.replace("_", " "), [_text(header.model_details.get(key)) for header in headers]) for key in details]

@@ -195,3 +195,9 @@ class Header(BaseModel):
     max_new_tokens: int
     sampling: dict[str, float]
     """Temperature and such; empty for greedy."""
+    shard: str | None = None
+    """"i/n" for a part of a run, whose `items` and `asks` are its own; null for a run, also of joined parts."""
+    whole_items: int | None = None
+    """Of a shard: the items of all of them."""
+    whole_asks: int | None = None
+    """Of a shard: the asks of all of them."""

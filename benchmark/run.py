@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from benchmark.asks import Asks, Plan, family_of
+from benchmark.budgets import looks_at_nothing, most_of
 from benchmark.extract import VERSION
 from benchmark.interventions.measured import FILE, measure
 from benchmark.interventions.names import FAMILY, SURVEYED, Wanted, resolved
@@ -76,7 +77,7 @@ def run_bench(
         RunError: the run could not go on; the log keeps what came before.
     """
     asks = Asks(bench, plan)
-    if not len(asks):
+    if not asks.whole_length:
         raise UsageError(f"{bench.name} has no items that could be asked")
     if interventions and not spec.startswith("slvr:"):
         raise UsageError(f"--interventions: {spec} has no latents; they are for slvr:tiny and slvr:PATH")
@@ -88,8 +89,10 @@ def run_bench(
     if latents is not None:
         changes = resolved(interventions, latents.latent_shape(), plan.profiles is not None)
         asks = Asks(bench, replace(plan, changes=changes))
-    with open_log(out, header_of(bench, model, asks, options)) as log:
+    header = header_of(bench, model, asks, options)
+    with open_log(out, header) as log:
         _announce(asks, log, say)
+        _tell_budget(header, asks, say)
         if latents is not None and (len(log.done) < len(asks) or not (out / FILE).is_file()):
             say("reading what the model writes into its latents")
             say(f"latents: {measure(latents, asks, out)}")
@@ -108,9 +111,9 @@ def header_of(bench: Bench, model: Model, asks: Asks, options: ModelOptions) -> 
     plan = asks.plan
     details = dict(model.details())
     if any(change.name == "mean" for change in plan.changes):
-        details |= {"mean_latent_of_items": min(len(asks.items), SURVEYED)}
+        details |= {"mean_latent_of_items": min(len(asks.whole), SURVEYED)}
     least, most = details.pop("least_pixels", None), details.pop("most_pixels", None)
-    sizes = [item.width * item.height for item in asks.items]
+    sizes = [item.width * item.height for item in asks.whole]
     sampling = {"temperature": options.temperature, "top_p": options.top_p} if options.temperature > 0 else {}
     return Header(
         model=model.name,
@@ -132,12 +135,16 @@ def header_of(bench: Bench, model: Model, asks: Asks, options: ModelOptions) -> 
         largest_picture=max(sizes, default=None),
         max_new_tokens=options.max_new_tokens,
         sampling=sampling,
+        shard=None if plan.shard is None else str(plan.shard),
+        whole_items=None if plan.shard is None else len(asks.whole),
+        whole_asks=None if plan.shard is None else asks.whole_length,
     )
 
 
 def _announce(asks: Asks, log: LogWriter, say: Callable[[str], None]) -> None:
     parts = ", ".join(f"{number:,} {family}" for family, number in asks.counts().items())
-    say(f"{len(asks):,} asks about {len(asks.items):,} items: {parts}")
+    part = "" if asks.plan.shard is None else f", shard {asks.plan.shard} of {asks.whole_length:,} asks"
+    say(f"{len(asks):,} asks about {len(asks.items):,} items: {parts or 'none'}{part}")
     left_out = asks.left_out()
     for why, latents in (("the right answer cannot be told there", False), ("there are no such latents", True)):
         parts = ", ".join(
@@ -149,6 +156,19 @@ def _announce(asks: Asks, log: LogWriter, say: Callable[[str], None]) -> None:
         say(f"{log.damaged:,} damaged lines of {log.path} are passed over, what they held is asked again")
     if log.done:
         say(f"{len(log.done):,} of them have their reply from before")
+
+
+def _tell_budget(header: Header, asks: Asks, say: Callable[[str], None]) -> None:
+    """Say how many regions are shown at less than their pictures' size."""
+    most = most_of(header)
+    if most is None or looks_at_nothing(header):
+        return
+    larger = sum(item.width * item.height > most for item in asks.items)
+    if larger:
+        say(
+            f"{larger:,} of {len(asks.items):,} items are shown scaled down to {most:,} pixels (--max-pixels): "
+            "compare with runs of the same bound"
+        )
 
 
 def ask_all(model: Model, asks: Iterator[Ask], log: LogWriter, count: Callable[[Outcome], None]) -> frozenset[str]:

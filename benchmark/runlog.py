@@ -7,7 +7,7 @@ was reported, and the file can be read while it grows. A line that was cut by a 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from benchmark.records import BENCH_VERSION, Header, LogLine
+from benchmark.shards import shards_in
 from slvr_data.errors import UsageError
 from slvr_data.files import disk_errors, write_atomic
 from slvr_data.lock import Lock
@@ -23,7 +24,7 @@ LOG = "run.jsonl"
 """Name of the log in a run's folder."""
 WORK = ".work"
 """Folder in a run's folder for what is not the result: lock, store and ledger of a served model."""
-MAY_DIFFER = frozenset({"asks", "items", "smallest_picture", "largest_picture"})
+MAY_DIFFER = frozenset({"asks", "items", "whole_asks", "whole_items", "smallest_picture", "largest_picture"})
 """Of a header, when a run is taken up again with a larger limit."""
 ADDED = frozenset({"least_pixels", "most_pixels"})
 """Of a header: null in logs that are older than these fields, and then anything later."""
@@ -52,6 +53,8 @@ def log_file(run: Path) -> Path:
         UsageError: there is none.
     """
     found = run / LOG if run.is_dir() else run
+    if not found.is_file() and shards_in(run):
+        raise UsageError(f"{run} holds shards of a run: slvr-bench join {run} makes one of them")
     if not found.is_file():
         raise UsageError(f"{run} holds no run: name a folder with {LOG}, as slvr-bench run --out makes it")
     return found
@@ -188,10 +191,17 @@ def _same_run(folder: Path, before: Header, now: Header) -> None:
         )
     if now.items < before.items:
         raise UsageError(f"{folder} holds a run of {before.items} items, not {now.items}: a limit may only grow")
+    if told := differing(before, now, MAY_DIFFER):
+        raise UsageError(f"{folder} holds a run with {told}: take another --out")
+
+
+def differing(before: Header, now: Header, may: Collection[str]) -> str:
+    """The first field that two headers do not share, but those that `may` differ, in words; empty for none."""
     for name in Header.model_fields:
         old, new = getattr(before, name), getattr(now, name)
-        if old != new and name not in MAY_DIFFER and not (name in ADDED and old is None):
-            raise UsageError(f"{folder} holds a run with {_differs(name, old, new)}: take another --out")
+        if old != new and name not in may and not (name in ADDED and old is None):
+            return _differs(name, old, new)
+    return ""
 
 
 def _differs(name: str, old: object, new: object) -> str:

@@ -22,7 +22,7 @@ from arms import BIN, CHANGES, PARTS, ask, call, finished, made_bench, names_of,
 TAUGHT = 11
 """Seed of the world that is learnt from."""
 PICTURES = 1500
-STEPS, REGIONS, QUERIES, ROLLOUTS = 100, 8, 3, 8
+STEPS, REGIONS, QUERIES, ROLLOUTS = 80, 16, 3, 8
 ALONE = {"rewards.all_right.weight": 0, "latents.together": 0, "latents.apart": 0, "latents.stability": 0}
 PAIRS = {"training.regions": REGIONS * QUERIES // 2, "data.fewest": 2, "data.most": 2, "rewards.answer.kind": "exact"}
 ARMS: dict[str, tuple[str, dict[str, object]]] = {
@@ -67,7 +67,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seeds", type=span, default=list(range(5)), help="A..B")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time")
     parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--rate", type=float, default=1e-4, help="learning rate")
+    parser.add_argument("--rate", type=float, default=2e-4, help="learning rate, which falls as a cosine")
     parser.add_argument("--temperature", type=float, default=1.3, help="of rollouts")
     parser.add_argument("--regions", type=int, default=200, help="that are asked about")
     return parser.parse_args()
@@ -101,6 +101,7 @@ def _one(options: argparse.Namespace, name: str, seed: int) -> None:
         "training.steps": options.steps,
         "training.regions": REGIONS,
         "training.learning_rate": options.rate,
+        "training.schedule": "cosine",
         "training.seed": seed,
         "out": folder,
         **changed,

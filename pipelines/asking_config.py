@@ -14,7 +14,7 @@ from slvr_data.checks.model.config import LOOK, ModelChecksConfig
 from slvr_data.errors import UsageError
 from slvr_data.prompts import load_prompts
 from slvr_data.queries.generate import VERSION
-from slvr_data.requests.config import ServedConfig
+from slvr_data.requests.config import ServedConfig, shown_address
 from slvr_data.settings import read_tree
 
 
@@ -118,7 +118,7 @@ def check_addresses(served: ServedConfig) -> None:
     for url in served.base_urls:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise UsageError(f"--base-url {url}: write an address such as http://localhost:8000/v1")
+            raise UsageError(f"--base-url {shown_address(url)}: write an address such as http://localhost:8000/v1")
         if parts.username is not None or parts.password is not None or parts.query:
             raise UsageError(
                 f"--base-url of {parts.hostname}: leave user, password and query out of the address; the key goes "

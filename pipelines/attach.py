@@ -31,7 +31,6 @@ from slvr_data.sources.scenes_source import is_scene, scene_at
 class _Root:
     folder: Path | None
     follow_links: bool
-    max_pixels: int
     quality: int
 
 
@@ -54,15 +53,15 @@ def attach(folder: Path, root: Path | None, follow_links: bool) -> tuple[int, li
 def _attach(
     folder: Path, manifest: Manifest, root: Path | None, follow_links: bool
 ) -> tuple[int, list[tuple[str, str]]]:
-    data = manifest.configuration["data"]
-    where = _Root(root, follow_links, data["picture.max_pixels"], data["picture.quality"])
+    where = _Root(root, follow_links, _told(manifest, "data", "picture.quality"))
+    limits = _limits(manifest)
     staging = folder / ".attach.tmp"
     problems: list[tuple[str, str]] = []
     restored = 0
     files: list[DataFile] = []
     try:
         for split in dict.fromkeys(file.split for file in files_of(manifest.files, "images")):
-            writer = TableWriter(staging, "images", split, ImageRow, *_limits(manifest))
+            writer = TableWriter(staging, "images", split, ImageRow, *limits)
             for row in _rows(folder, manifest, split):
                 restored += _restore(row, where, problems)
                 writer.add(row, len(row["image"]["bytes"]) if row["image"] else 0)
@@ -76,8 +75,16 @@ def _attach(
 
 
 def _limits(manifest: Manifest) -> tuple[int, int]:
-    settings = manifest.configuration["publish"]
-    return settings["max_group_mb"] << 20, settings["max_file_mb"] << 20
+    return _told(manifest, "publish", "max_group_mb") << 20, _told(manifest, "publish", "max_file_mb") << 20
+
+
+def _told(manifest: Manifest, section: str, name: str) -> int:
+    """A number of the configuration that made the set. Raises UsageError."""
+    settings = manifest.configuration.get(section)
+    value = settings.get(name) if isinstance(settings, dict) else None
+    if type(value) is not int or value < 1:
+        raise UsageError(f"manifest.json does not tell {section}.{name}, a whole number: fetch the set again")
+    return value
 
 
 def _rows(folder: Path, manifest: Manifest, split: str) -> Iterator[dict[str, Any]]:
@@ -112,7 +119,7 @@ def _published_bytes(row: dict[str, Any], root: _Root) -> bytes:
         )
     if row["content_sha256"] == row["image_id"]:
         return source
-    data = images.load(source, root.max_pixels, root.quality).data
+    data = images.load(source, images.MAX_PIXELS, root.quality).data
     if image_id(data) != row["content_sha256"]:
         raise PictureMissingError(
             "encoder-different",

@@ -21,7 +21,7 @@ from slvr_data.manifest import Manifest, load_manifest
 from slvr_data.pages.audit import AuditItem, AuditPicture, Point, render_audit
 from slvr_data.remote.addresses import shown
 from slvr_data.remote.reading import each_footer_once
-from slvr_data.schema import AttributeProfile, Mask
+from slvr_data.schema import AttributeProfile
 from slvr_data.stats import Kappa
 
 THUMBNAIL = 640
@@ -105,7 +105,7 @@ def _item(
         image_id=row["image_id"],
         stratum=sample.strata[drawn.stratum],
         box=row["bbox"],
-        outline=_outline(row["mask"]),
+        outline=_outline(row["mask"], pixels.size),
         crop=encode_jpeg(crop(pixels, box, CROP), 85),
         references=row["references"],
         profile=AttributeProfile.model_validate(row["profile"]),
@@ -114,11 +114,12 @@ def _item(
     )
 
 
-def _outline(mask: dict[str, Any] | None) -> list[list[Point]]:
-    """The mask's rings at about the thumbnail's resolution."""
-    if mask is None:
+def _outline(mask: dict[str, Any] | None, size: tuple[int, int]) -> list[list[Point]]:
+    """The mask's rings at about the thumbnail's resolution; none where it does not fit its picture."""
+    known = masks.published(mask, size)
+    if known is None:
         return []
-    pixels = masks.decode(Mask(**mask))
+    pixels = masks.decode(known)
     step = max(1, round(max(pixels.shape) / THUMBNAIL))
     return [[(x * step, y * step) for x, y in ring] for ring in masks.outline(pixels[::step, ::step])]
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from pipelines.asking_config import check_served
+from pipelines.asking_config import check_addresses, check_served
 from pipelines.avoid import Avoiding, Comparing
 from pipelines.config import BuildConfig
 from pipelines.embeddings import Embeddings
@@ -87,6 +87,7 @@ def build_attributes(config: BuildConfig, retry_rejected: str | None = None) -> 
     Raises:
         ServerError: the server of a served model is plainly wrong.
     """
+    check_addresses(config.served)  # they go into run.json, whoever writes profiles
     fresh = not (config.out / WORK / "settings.json").exists()
     if config.annotator == "served":
         check_served(config.served)
@@ -135,6 +136,8 @@ def build_attributes(config: BuildConfig, retry_rejected: str | None = None) -> 
             summary.unfinished = _left(config, summary, left.why() if left is not None else UNSEEN, as_before)
         elif not as_before:
             retries.over()
+        if not summary.unfinished:
+            finished.forget_damaged()
         return summary
 
 
@@ -202,7 +205,8 @@ def _plan(
 def make_plan(config: BuildConfig, partitions: dict[tuple[str, str], pa.Table], history: History) -> Plan:
     """The plan over what has been read; what was published before keeps its split."""
     shares = (config.splits.train, config.splits.validation, config.splits.test)
-    return Plan(partitions.values(), config.seed, shares, history.splits, history.regions)
+    told = config.annotator == "served"
+    return Plan(partitions.values(), config.seed, shares, history.splits, history.regions, told)
 
 
 def _work(

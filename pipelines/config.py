@@ -44,7 +44,7 @@ class CropConfig(_Config):
 class PictureConfig(_Config):
     """How pictures are read."""
 
-    max_pixels: int = Field(80_000_000, ge=1)
+    max_pixels: int = Field(80_000_000, ge=1, le=400_000_000)  # images.MAX_PIXELS
     """A larger picture is rejected."""
     max_bytes: int = Field(48 << 20, ge=1, le=60 << 20)
     """A picture whose published form is larger is rejected: row groups stay bounded."""

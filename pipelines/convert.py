@@ -260,7 +260,7 @@ def _difference(one: _Record, other: _Record) -> RecordError | None:
 
 
 def _object(row: RawRow) -> dict[str, Any] | Malformed:
-    return decoded(row.payload)
+    return row.problem or decoded(row.payload)
 
 
 def _name(row: RawRow) -> str | None:

@@ -17,6 +17,7 @@ from slvr_data.embeddings import Vector
 from slvr_data.manifest import Manifest
 from slvr_data.reader import rows_of
 from slvr_data.requests.config import ServedConfig
+from slvr_data.requests.ending import ended
 from slvr_data.requests.failures import BadReplyError, ServerError, UnfinishedError
 from slvr_data.spilled import IdSet
 
@@ -27,6 +28,8 @@ _PROBE = "A small red cup at the left of the picture."
 _SHARD_TEXTS = 256
 _SHARD_SECONDS = 10.0
 """Answers are kept after so many, or so long: a killed run asks for at most those again."""
+_ACCEPT_SECONDS = 1.0
+"""For taking in what the last calls of a run that is ending have brought."""
 _CALLS = 64
 """Batches that are handed to the client at a time; how many of them are on their way is its matter."""
 
@@ -93,10 +96,13 @@ class Calls:
                     running = await _some_ended(running)
             while running:
                 running = await _some_ended(running)
+        except BaseException:  # also a signal: what is under way is paid for
+            await client.wind_down()
+            if running:
+                await asyncio.wait(running, timeout=_ACCEPT_SECONDS)
+            raise
         finally:
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+            await ended(running)
             self._keep()
 
     async def _probe(self, client: Client) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from slvr_data.release import published_name
 from slvr_data.schema import SPLITS
 from slvr_data.shards import files_of
 
+_ID = re.compile(r"[0-9a-f]{64}")
 Question = tuple[str, str]
 """A question and its answer."""
 
@@ -163,8 +165,10 @@ class PictureStore:
         """The path of the picture below the root, where it now stands.
 
         Raises:
-            UsageError: the set is published by reference.
+            UsageError: the set is published by reference, or an id in it is none.
         """
+        if not _ID.fullmatch(image_id):  # it becomes a path
+            raise UsageError(f"{image_id[:100]!r} is not the id of a picture: slvr-data validate tells more of the set")
         try:
             data = self._pictures.encoded(image_id)
         except ValueError as error:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
 
 from pipelines.plan import PlannedPicture
 from pipelines.store import RowCache, StageStore
@@ -29,21 +33,70 @@ class Finished:
         """picture key -> shard of `attributes`."""
         self.checked = IdMap()
         """picture key -> shard of `check`."""
-        regions = ["image_id", "region_id"]
-        for shard, found in self.stores["crop"].index({"images": ["image_id"], "crops": regions, "dropped": regions}):
-            self.prepared.set_all(found["images"]["image_id"], shard)
+        self._unreadable: set[str] = set()
+        regions, picture = ["image_id", "region_id"], ["image_id", "width"]
+        for shard, found in self.stores["crop"].index({"images": picture, "crops": regions, "dropped": regions}):
+            self._take_in_pictures(shard, found["images"])
             self.cropped.update(found["crops"]["region_id"])
             self.dropped.update(found["dropped"]["region_id"])
             for image_id in dict.fromkeys([*found["crops"]["image_id"], *found["dropped"]["image_id"]]):
                 before = self._crop_shards.get(image_id)
                 self._crop_shards[image_id] = f"{before} {shard}" if before else shard
+        states = 0
         for stage, table, keys in (("attributes", "profiles", self.profiled), ("check", "verdicts", self.checked)):
             for shard, found in self.stores[stage].index({"pictures": ["picture_key"], table: ["picture_key"]}):
                 keys.set_all(found["pictures"]["picture_key"], shard)
+                states += len(found["pictures"]["picture_key"])
+        if states != len(self.profiled) + len(self.checked):
+            self._settle_doubles()
         self.reopened: set[str] = set()
         """Keys of pictures that are finished only as they were before a retry opened them."""
         if old:
             self._take_in_old()
+
+    def _settle_doubles(self) -> None:
+        """Of a state that several shards hold (a part was merged, retried, and merged again) the one counts that has
+        the fewest failures, with its verdicts.
+        """
+        doubles = self._held_by("attributes")
+        failed = self._counted("attributes", "profiles", doubles, "reason")
+        checked = self._held_by("check")
+        verdicts = self._counted("check", "verdicts", checked, "verdicts")
+        for key, shards in doubles.items():
+            self.profiled[key] = min((failed[shard, key], shard) for shard in shards)[1]
+        for key, shards in checked.items():
+            own = self.profiled.get(key)
+            self.checked[key] = own if own in shards else max((verdicts[shard, key], shard) for shard in shards)[1]
+
+    def _held_by(self, stage: str) -> dict[str, list[str]]:
+        """Picture key -> shards of a stage that hold it, of those that several hold."""
+        last = self.profiled if stage == "attributes" else self.checked
+        found: dict[str, list[str]] = {}
+        for shard, columns in self.stores[stage].index({"pictures": ["picture_key"]}):
+            for key in columns["pictures"]["picture_key"]:
+                if (other := last.get(key)) not in (None, shard):
+                    found.setdefault(key, [str(other)]).append(shard)
+        return found
+
+    def _counted(self, stage: str, table: str, keys: dict[str, list[str]], column: str) -> Counter[tuple[str, str]]:
+        """(shard, picture key) -> rows of a stage's table whose column is not null."""
+        counts: Counter[tuple[str, str]] = Counter()
+        for shard in sorted({shard for shards in keys.values() for shard in shards}):
+            rows = self.stores[stage].load(shard, table, ["picture_key", column])
+            held = rows.filter(pc.is_valid(rows[column]))["picture_key"].to_pylist()
+            counts.update((shard, key) for key in held if key in keys)
+        return counts
+
+    def _take_in_pictures(self, shard: str, rows: dict[str, list[Any]]) -> None:
+        """A picture that was readable once counts as it was read then."""
+        sizes = list(zip(rows["image_id"], rows["width"], strict=True))
+        readable = [image_id for image_id, width in sizes if width is not None]
+        self.prepared.set_all(readable, shard)
+        self._unreadable.difference_update(readable)
+        for image_id, width in sizes:
+            if width is None and image_id not in self.prepared:
+                self.prepared[image_id] = shard
+                self._unreadable.add(image_id)
 
     def _take_in_old(self) -> None:
         """Profiles and verdicts of one time belong together: both are taken from the same retry, the latest."""
@@ -79,15 +132,22 @@ class Finished:
         for store in self.stores.values():
             store.clean()
 
+    def forget_damaged(self) -> None:
+        """To be called once all is finished: what was damaged has been made again."""
+        for store in self.stores.values():
+            store.forget_damaged()
+
     def open_work(self, picture: PlannedPicture) -> TaskPicture | None:
         """What is left to do for a picture, or None."""
         regions = [region.region.region_id for region in picture.regions if region.rejected is None]
         dropped = frozenset(region for region in regions if region in self.dropped)
         key = picture.key
+        crop = frozenset(region for region in regions if region not in dropped and region not in self.cropped)
+        again = bool(crop) and picture.image_id in self._unreadable  # it is opened anyhow, and may be readable now
         task = TaskPicture(
             planned=picture,
-            prepare=picture.image_id not in self.prepared,
-            crop=frozenset(region for region in regions if region not in dropped and region not in self.cropped),
+            prepare=picture.image_id not in self.prepared or again,
+            crop=crop,
             dropped=dropped,
             annotate=key not in self.profiled,
             profiled_in=self.profiled.get(key),

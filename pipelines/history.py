@@ -108,7 +108,7 @@ def _read_file(path: Path, file: DataFile, history: History) -> bool:
 
 
 def remember_splits(work: Path, history: History, splits: IdMap) -> None:
-    """Add the splits of a publication that is about to appear to those of all before it."""
+    """Add the splits of a publication that has just appeared to those of all before it."""
     for image_id, split in splits.items():
         history.splits[image_id] = split
     temporary = work / f".{_MEMORY}.tmp"

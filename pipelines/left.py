@@ -7,7 +7,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipelines.engines.lost import WorkerLostError, region_count
+from pipelines.engines.lost import region_count
+from slvr_data.errors import RunError
 
 _VARYING = re.compile(r"[\w-]*\d[\w-]*")
 """A number, or an id: a word with a digit in it."""
@@ -29,7 +30,7 @@ class Left:
     examples: dict[str, str] = field(default_factory=dict)
     """The first of each reason, in full."""
     lost: set[str] = field(default_factory=set)
-    """image_id of pictures that end every worker which takes them."""
+    """image_id of pictures that end every worker which takes them, or whose file is gone."""
 
     def note(self, evidence: str) -> None:
         """Count a region that was left open."""
@@ -37,8 +38,8 @@ class Left:
         self.reasons[reason] += 1
         self.examples.setdefault(reason, evidence)
 
-    def lose(self, task: Any, error: WorkerLostError) -> None:
-        """Count the regions of a shard that ends its workers."""
+    def lose(self, task: Any, error: RunError) -> None:
+        """Count the regions of a shard that ends its workers, or whose picture is gone."""
         for picture in task.pictures:
             self.pictures += 1
             self.lost.add(picture.planned.image_id if picture.planned is not None else picture.image_id)

@@ -102,7 +102,9 @@ def build_multiquery(
         publish(config_of(settings, folder), settings, work, plan, history, progress, run.summary, finished=finished)
         if left or run.summary.accounts.get("pictures_without_questions"):
             run.summary.unfinished = _left(run, questions, left or _UNSEEN)
-        elif retries is not None:
+            return run.summary
+        questions.store.forget_damaged()
+        if retries is not None:
             retries.over()
         return run.summary
 

@@ -7,8 +7,6 @@ Regions are merged here: rows of the same picture, box and label are one region.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from array import array
 from bisect import bisect_left
 from collections import Counter
@@ -22,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.mapped import in_order
+from pipelines.picture_state import state_of
 from slvr_data.errors import UsageError
 from slvr_data.ids import split_of
 from slvr_data.regions import PlanRow
@@ -81,6 +80,8 @@ class PlannedPicture:
     own_split: Split | None
     """The source's own, where it is validation or test."""
     regions: list[PlannedRegion]
+    told: bool = False
+    """A model writes its profiles, and is told words of its sources."""
 
     @property
     def complete(self) -> bool:
@@ -89,18 +90,8 @@ class PlannedPicture:
 
     @cached_property
     def key(self) -> str:
-        """Changes when anything that a profile may depend on changes: also what cannot be used is counted."""
-        parts = [
-            (
-                r.region.region_id,
-                r.region.mask.counts if r.region.mask else "",
-                r.region.iscrowd,
-                r.exhaustive,
-                r.rejected is None,
-            )
-            for r in self.regions
-        ]
-        return hashlib.sha256(json.dumps([self.image_id, self.complete, parts]).encode()).hexdigest()[:32]
+        """Its state (`pipelines.picture_state`)."""
+        return state_of(self)
 
 
 def plan_table(rows: Iterable[PlanRow]) -> pa.Table:
@@ -132,14 +123,17 @@ class Plan:
         shares: tuple[float, float, float],
         published: Mapping[str, Split] | IdMap,
         published_regions: Collection[str],
+        told: bool = False,
     ) -> None:
-        """`published` holds the split of every picture that was ever published: it never changes."""
+        """`published` holds the split of every picture that was ever published: it never changes. `told`: a model
+        writes the profiles, and is told words of the sources.
+        """
         whole = pa.concat_tables([*tables, PLAN_SCHEMA.empty_table()])
         sound = pc.is_valid(whole["region_id"])
         self.malformed = _ordered(whole, pc.invert(sound), ["source", "file", "line"])
         self._rows = _ordered(whole, sound, ["image_id", "region_id", "source", "file", "line"])
         self._seed, self._shares, self._published = seed, shares, published
-        self._published_regions = published_regions
+        self._published_regions, self._told = published_regions, told
         self._kept: list[PlannedPicture] | None = None
         self.image_ids: list[str] = []
         self._starts = array("q")
@@ -221,6 +215,7 @@ class Plan:
             split=split,
             own_split="test" if "test" in own else "validation" if own else None,
             regions=[_region(group, split, self._published_regions) for group in groups.values()],
+            told=self._told,
         )
 
     def malformed_rejections(self) -> Iterator[Rejection]:

@@ -24,7 +24,7 @@ from slvr_data.images import crop, decoded, encode_jpeg
 from slvr_data.manifest import Manifest, load_manifest
 from slvr_data.pages.preview import Malformed, Point, PreviewPicture, PreviewRegion, render_preview
 from slvr_data.reader import opened, rows_at, rows_in
-from slvr_data.schema import AttributeProfile, Mask, Query, Verdict
+from slvr_data.schema import AttributeProfile, Query, Verdict
 from slvr_data.shards import files_of
 
 THUMBNAIL = 512
@@ -59,7 +59,7 @@ def preview(
         elif row["kind"] == "rejected":
             rejected.setdefault(row["image_id"], []).append(row)
         elif row["kind"] in ("query", "group"):
-            question = json.loads(row["record"]).get("question", "all questions")
+            question = _record(row).get("question", "all questions")
             refused.setdefault(row["region_id"], []).append((row["reason"], question))
     regions = _attribute_rows(folder, manifest, images.keys())
     asked = _Asked(_queries(folder, manifest, images.keys()), refused)
@@ -153,7 +153,8 @@ def _picture(
     pixels = decoded(row["image"]["bytes"])
     small = pixels.copy()
     small.thumbnail((THUMBNAIL, THUMBNAIL))
-    regions = [_published(region, pixels if crops else None, asked) for region in kept]
+    regions = [_published(region, pixels, crops, asked) for region in kept]
+    rejected = [_rejected(region, pixels.size) for region in gone]
     return PreviewPicture(
         image_id=row["image_id"],
         width=row["width"],
@@ -163,20 +164,20 @@ def _picture(
         license=row["license"],
         path=row["path"],
         jpeg=encode_jpeg(small, 80),
-        regions=regions + [_rejected(region) for region in gone],
+        regions=regions + [region for region in rejected if region is not None],
     )
 
 
-def _published(row: dict[str, Any], pixels: Image.Image | None, asked: _Asked) -> PreviewRegion:
+def _published(row: dict[str, Any], pixels: Image.Image, crops: bool, asked: _Asked) -> PreviewRegion:
     cut = None
-    if pixels is not None:
+    if crops:
         box = geometry.padded(row["bbox"], 0.15, pixels.width, pixels.height)
         cut = encode_jpeg(crop(pixels, box, 224), 80)
     return PreviewRegion(
         region_id=row["region_id"],
         label=row["label"],
         box=row["bbox"],
-        outline=_outline(row["mask"]),
+        outline=_outline(row["mask"], pixels.size),
         profile_text=row["profile_text"],
         profile=row["profile"],
         verdicts=[Verdict(**verdict) for verdict in row["verdicts"]],
@@ -188,13 +189,15 @@ def _published(row: dict[str, Any], pixels: Image.Image | None, asked: _Asked) -
     )
 
 
-def _rejected(row: dict[str, Any]) -> PreviewRegion:
-    region = json.loads(row["record"])
+def _rejected(row: dict[str, Any], size: tuple[int, int]) -> PreviewRegion | None:
+    region = _record(row)
+    if not region:
+        return None
     return PreviewRegion(
         region_id=region["region_id"],
         label=region["label"],
         box=region["bbox"],
-        outline=_outline(region["mask"]),
+        outline=_outline(region["mask"], size),
         profile_text="",
         profile=AttributeProfile().model_dump(),
         verdicts=[],
@@ -204,11 +207,21 @@ def _rejected(row: dict[str, Any]) -> PreviewRegion:
     )
 
 
-def _outline(mask: dict[str, Any] | None) -> list[list[Point]] | None:
-    """The mask's rings at about the thumbnail's resolution."""
-    if mask is None:
+def _record(row: dict[str, Any]) -> dict[str, Any]:
+    """What was rejected; nothing where it was too long, and so is cut."""
+    try:
+        found: dict[str, Any] = json.loads(row["record"])
+    except ValueError:
+        return {}
+    return found
+
+
+def _outline(mask: dict[str, Any] | None, size: tuple[int, int]) -> list[list[Point]] | None:
+    """The mask's rings at about the thumbnail's resolution; none where it does not fit its picture."""
+    known = masks.published(mask, size)
+    if known is None:
         return None
-    pixels = masks.decode(Mask(**mask))
+    pixels = masks.decode(known)
     step = max(1, round(max(pixels.shape) / THUMBNAIL))
     rings = masks.outline(pixels[::step, ::step])
     return [[(x * step, y * step) for x, y in ring] for ring in rings] or None

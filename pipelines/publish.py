@@ -93,9 +93,9 @@ class Publisher:
         accounts = self._accounts()
         self.funnel.audit = load_summary(self._work)
         self.funnel.rows = {name: dict(rows) for name, rows in self.plan.rows_per_source().items()}
-        remember_splits(self._work, history, self._splits)
         self._notice(progress)
         release.commit(out, configuration, accounts, self.funnel)
+        remember_splits(self._work, history, self._splits)  # where it was killed before, the publication tells them
         shutil.rmtree(staging, ignore_errors=True)
         return accounts
 

@@ -96,10 +96,15 @@ class Retries:
         Raises:
             UsageError: nothing is rejected so.
         """
-        if any(begun.reason == reason for begun in self._journal.retries):
-            self._say(f"going on with what was rejected as {reason}")
-            return
         found = find(reason)
+        begun_before = [begun for begun in self._journal.retries if begun.reason == reason]
+        for begun in begun_before:  # what they have opened counts as it was before, until it is finished anew
+            found.keys -= set(begun.pictures)
+            found.requests -= begun.attempts.keys()
+        if begun_before:
+            self._say(f"going on with what was rejected as {reason}")
+        if begun_before and not found.keys:
+            return
         if not found.keys:
             known = ", ".join(f"{name} ({count})" for name, count in found.reasons.most_common(_MOST_NAMED)) or "none"
             raise UsageError(f"no {self._what} are rejected as {reason}; rejected for their replies: {known}")
@@ -110,7 +115,8 @@ class Retries:
         self._save()
         self._open(len(self._journal.retries) - 1, begun)
         more = f"get {self._served.attempts} more attempts each"
-        self._say(f"{found.reasons[reason]} {self._what} rejected as {reason} {more}")
+        count = len(found.requests) if begun_before else found.reasons[reason]
+        self._say(f"{count} {self._what} rejected as {reason} {more}")
 
     def over(self) -> None:
         """Nothing is open any more: what pictures had before is not needed, and the next retry is another one."""

@@ -28,7 +28,14 @@ USABLE = 0.9
 WEIGHTS_AT_MOST = 0.85
 """Share of that which weights may fill; the rest is for the key-value cache."""
 MAX_MODEL_LEN = 8192
-"""Tokens of the longest call: two pictures of 1280, the prompt, a profile and the reply."""
+"""Tokens of the longest call of a build: two pictures of 1280, the prompt, a profile and the reply."""
+MOST_PICTURE_TOKENS = 16384
+"""Of one picture that is sent as it is: public processors of Qwen2.5-VL (28 x 28 pixels a token) and Qwen3-VL (32 x 32)
+scale larger ones down to so many."""
+_WORDS = 2048
+"""Tokens for a question of a benchmark with its choices, and the reply."""
+LENGTHS = {"build": MAX_MODEL_LEN, "bench": MOST_PICTURE_TOKENS + _WORDS}
+"""What the server is for -> tokens of the longest call."""
 GRAMMAR = {"backend": "guidance", "disable_any_whitespace": True}
 """How replies are held to their schema: xgrammar lets bare control characters into strings, which is no JSON."""
 _BYTES = {r"fp8|int8|w8a8|8bit": 1.1, r"awq|gptq|int4|w4a16|4bit|nvfp4|mxfp4": 0.65}
@@ -64,8 +71,11 @@ def replicas(
     tensor_parallel: int | None,
     executable: str,
     extra: Sequence[str],
+    max_model_len: int = MAX_MODEL_LEN,
 ) -> list[Replica]:
     """The servers that `gpus` GPUs of `gpu_memory` GB carry, at least one; 0 GPUs for a server without any.
+
+    A call of more than `max_model_len` tokens, pictures and reply with it, is refused by them.
 
     Raises:
         UsageError: the model does not fit, or its size cannot be told.
@@ -80,7 +90,7 @@ def replicas(
         command += ["--tensor-parallel-size", str(each)]
     if gpus:
         command += ["--gpu-memory-utilization", str(USABLE)]
-    command += ["--max-model-len", str(MAX_MODEL_LEN), "--limit-mm-per-prompt", json.dumps({"image": 2, "video": 0})]
+    command += ["--max-model-len", str(max_model_len), "--limit-mm-per-prompt", json.dumps({"image": 2, "video": 0})]
     command += ["--structured-outputs-config", json.dumps(GRAMMAR), "--enable-prompt-tokens-details"]
     return [
         Replica(
@@ -101,8 +111,19 @@ def name_of(model: str, extra: Sequence[str]) -> str:
 
 def base_urls(servers: Sequence[Replica], host: str) -> str:
     """The options that tell a build of these servers."""
+    return " ".join(f"--base-url {url}" for url in _urls(servers, host))
+
+
+def next_command(purpose: str, servers: Sequence[Replica], host: str, model: str) -> str:
+    """What is typed once the servers answer."""
+    if purpose == "bench":
+        return f"slvr-bench run --model served:{model}@{','.join(_urls(servers, host))} --data BENCH"
+    return f"slvr-data doctor {base_urls(servers, host)} --model {model}"
+
+
+def _urls(servers: Sequence[Replica], host: str) -> list[str]:
     name = "localhost" if host in ("0.0.0.0", "127.0.0.1", "::") else host
-    return " ".join(f"--base-url http://{name}:{server.port}/v1" for server in servers)
+    return [f"http://{name}:{server.port}/v1" for server in servers]
 
 
 def _gpus_needed(model: str, gpus: int, gpu_memory: float) -> int:

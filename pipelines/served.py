@@ -8,18 +8,17 @@ so that its queue is never empty and memory stays flat.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterator
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pipelines.engines import Engine
-from pipelines.engines.local import worker_died
 from pipelines.engines.lost import WorkerLostError, parts_of
 from pipelines.left import Left
-from pipelines.tasks import Prepared, ShardReport, ToAsk
+from pipelines.tasks import PictureGoneError, Prepared, ShardReport, ToAsk
 from slvr_data.annotators.base import Unfinished
 from slvr_data.requests.client import Client
+from slvr_data.requests.ending import ended
 
 MOST_HELD = 192 << 20
 """Bytes of encoded pictures in memory, about; another shard waits until some are done with."""
@@ -76,7 +75,7 @@ class Driver:
 
         Raises:
             ServerError: the server is plainly wrong.
-            RunError: a worker died, or raised it.
+            RunError: a worker raised it.
         """
         running: set[asyncio.Task[None]] = set()
         more = True
@@ -91,15 +90,16 @@ class Driver:
                         await asyncio.sleep(0)
                 if not running:
                     return
-                ended, running = await asyncio.wait(running, timeout=_TICK, return_when=asyncio.FIRST_COMPLETED)
-                errors = [error for shard in ended if (error := shard.exception()) is not None]
+                over, running = await asyncio.wait(running, timeout=_TICK, return_when=asyncio.FIRST_COMPLETED)
+                errors = [error for shard in over if (error := shard.exception()) is not None]
                 if errors:
                     raise errors[0]
                 self._tick()
-        except BrokenProcessPool:
-            raise worker_died() from None
+        except BaseException:  # also a signal: what is under way is paid for
+            await self._client.wind_down()
+            raise
         finally:
-            await _stopped(running)
+            await ended(running)
 
     def _wanted(self, running: int) -> bool:
         """Whether to take in another shard: a few are prepared ahead, and no more than memory holds."""
@@ -116,10 +116,10 @@ class Driver:
         self._coming += 1
 
     async def _shard(self, task: Task) -> None:
-        """Through all three steps; where it ends its workers, its pictures one by one."""
+        """Through all three steps; where it ends its workers, or lacks a picture's file, its pictures one by one."""
         try:
             await self._whole(task)
-        except WorkerLostError as error:
+        except (WorkerLostError, PictureGoneError) as error:
             parts = parts_of((task,))
             if not parts:
                 self.left.lose(task, error)
@@ -146,8 +146,10 @@ class Driver:
         del prepared
         try:
             answered = await asyncio.gather(*pictures)
-        except BaseException:
-            await _stopped(pictures)
+        except BaseException as error:
+            if not isinstance(error, asyncio.CancelledError):
+                await self._client.wind_down()
+            await ended(pictures)
             raise
         del pictures
         rows = {key: found for key, found in answered if found is not None}
@@ -177,10 +179,3 @@ class Driver:
             return await asyncio.wrap_future(self._engine.submit(method, *arguments))
         finally:
             self._in_pool -= 1
-
-
-async def _stopped(tasks: Collection[asyncio.Task[Any]]) -> None:
-    """Cancel tasks and wait until they have ended, whatever they ended with."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

@@ -144,6 +144,7 @@ class Serving:
                     done(report)
 
                 def tick() -> None:
+                    store.check()
                     self._note = f"{self._regions:,} regions; {ledger.line()}; {client.state()}"
                     self._progress.advance(0)
 

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from slvr_data.files import folder_atomic, put_aside, refuse_unreadable, remove_aside, remove_leftovers
+from slvr_data.files import DAMAGED, folder_atomic, put_aside, refuse_unreadable, remove_leftovers
 from slvr_data.remote.artefacts import note_removed
 from slvr_data.shards import read_parquet
 
@@ -50,7 +50,6 @@ class StageStore:
                 compression = {column: "none" if column in pictures else "zstd" for column in table.column_names}
                 path = folder / f"{name}.parquet"
                 pq.write_table(table, path, compression=compression, write_statistics=False)
-        remove_aside(self.folder / shard)
 
     def load(self, shard: str, table: str, columns: list[str] | None = None) -> pa.Table:
         """One table of a finished shard."""
@@ -81,8 +80,13 @@ class StageStore:
             yield shard, found
 
     def has_damaged(self) -> bool:
-        """Whether a shard was put aside and has not been made again under its name."""
-        return any(self.folder.glob(".*.damaged*"))
+        """Whether shards were put aside, and their work is perhaps not finished again."""
+        return any(self.folder.glob(DAMAGED))
+
+    def forget_damaged(self) -> None:
+        """Remove the shards that were put aside."""
+        for aside in self.folder.glob(DAMAGED):
+            shutil.rmtree(aside)
 
     def remove(self, shard: str) -> None:
         """Make a shard disappear all at once."""

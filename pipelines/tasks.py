@@ -7,6 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipelines.plan import PlannedPicture
+from slvr_data.errors import RunError
+
+
+class PictureGoneError(RunError):
+    """The file of a picture is not there any more, or not as it was when it was read."""
 
 
 @dataclass(frozen=True)

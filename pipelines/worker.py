@@ -17,13 +17,12 @@ from pipelines.stages import Stage, attributes, check, crop, multiquery, served
 from pipelines.stages.avoid import Looked, compare_shard, describe_chunk
 from pipelines.stages.multiquery import QueryTask
 from pipelines.store import StageStore
-from pipelines.tasks import Prepared, ShardReport, ShardTask
+from pipelines.tasks import PictureGoneError, Prepared, ShardReport, ShardTask
 from slvr_data import images
 from slvr_data.annotators.base import Annotator
 from slvr_data.annotators.exact import Exact
 from slvr_data.annotators.measured import Measured
 from slvr_data.avoid.given import Chunk
-from slvr_data.errors import RunError
 from slvr_data.ids import image_id
 from slvr_data.queries.generate import WrittenGroup
 from slvr_data.regions import PictureFile, read_unit
@@ -60,7 +59,10 @@ class Worker:
         """Take a shard through the stages that it still needs; each commits its own output."""
         report = ShardReport(len(task.pictures), sum(len(p.planned.regions) for p in task.pictures))
         made: dict[str, Any] = {}
-        stages: list[Stage] = [crop.Crop(), attributes.Attributes(), check.Check()]
+        started = time.process_time()
+        crop.Crop().run(task, self, made)
+        report.cpu_seconds["crop"] = time.process_time() - started
+        stages: list[Stage] = [attributes.Attributes(), check.Check()]
         for stage in stages:
             started = time.process_time()
             tables = asyncio.run(stage.run(task, self, made))
@@ -74,9 +76,7 @@ class Worker:
         """The first part of a served shard: crop, and encode what is sent."""
         started = time.process_time()
         made: dict[str, Any] = {}
-        tables = asyncio.run(crop.Crop().run(task, self, made))
-        if tables:
-            StageStore(self.work, "crop").commit(task.name, tables)
+        crop.Crop().run(task, self, made)
         cropped = time.process_time()
         pictures = served.profiles_to_ask(task, self, made["dropped"])
         self.forget()
@@ -141,7 +141,11 @@ class Worker:
         return ShardReport(len(done.pictures), sum(len(p.regions) for p in done.pictures), seconds)
 
     def source_bytes(self, picture: PlannedPicture) -> bytes:
-        """The bytes of a picture's source file, from the first place where it still is what the plan saw."""
+        """The bytes of a picture's source file, from the first place where it still is what the plan saw.
+
+        Raises:
+            PictureGoneError: there is none.
+        """
         problem = ""
         for source, path in picture.files:
             try:
@@ -155,7 +159,7 @@ class Worker:
             if image_id(data) == picture.image_id:
                 return data
             problem = f"{path!r} has changed since it was read: run the same command again"
-        raise RunError(f"source {picture.files[-1][0]}: {problem}")
+        raise PictureGoneError(f"source {picture.files[-1][0]}: {problem}")
 
     def upright(self, picture: PlannedPicture) -> images.Upright:
         """The picture, decoded; its pixels stay at hand for the next stages."""

@@ -19,8 +19,11 @@ _IN_USE = {errno.ENOENT, errno.ESTALE, errno.ENOTEMPTY, errno.EBUSY}
 """What removing meets where others still write or remove there, or hold a file open (.nfs files)."""
 _ONCE = re.compile(r"\.\d+-[0-9a-f]{8}\.tmp$")
 """So end the names of `_beside`."""
-_NO_SYNC = {errno.EINVAL, errno.ENOTSUP}
-"""What file systems answer that cannot bring a folder to disk."""
+_NO_SYNC = {errno.EACCES, errno.EBADF, errno.EINVAL, errno.ENOTSUP}
+"""What is answered of folders that may not be read, or that a file system cannot bring to disk."""
+
+DAMAGED = ".*.damaged*"
+"""So look the names that `put_aside` gives."""
 
 
 @contextmanager
@@ -85,14 +88,15 @@ def folder_atomic(path: Path) -> Iterator[Path]:
 
 def sync(path: Path) -> None:
     """Bring a file, or the names in a folder, to disk, so that a loss of power does not take them. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         if error.errno not in _NO_SYNC or not path.is_dir():
             raise
-    finally:
-        os.close(descriptor)
 
 
 def replace_synced(temporary: Path, path: Path) -> None:
@@ -124,12 +128,6 @@ def put_aside(folder: Path) -> Path:
     while (aside := folder.with_name(f".{folder.name}.damaged{number if number > 1 else ''}")).exists():
         number += 1
     return folder.replace(aside)
-
-
-def remove_aside(folder: Path) -> None:
-    """Remove what was put aside of a folder that has been made again."""
-    for aside in folder.parent.glob(f".{folder.name}.damaged*"):
-        shutil.rmtree(aside)
 
 
 def is_leftover(path: Path) -> bool:

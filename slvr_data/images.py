@@ -37,6 +37,7 @@ from PIL import (
 
 from slvr_data import containers
 from slvr_data.containers import Header, strip_metadata
+from slvr_data.memory import is_short_of
 
 _Decoder = Callable[[io.BytesIO], ImageFile.ImageFile]
 _DECODERS: dict[str, _Decoder] = {
@@ -67,6 +68,10 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+MAX_PIXELS = 400_000_000
+"""Of any picture that is read, or was published: `picture.max_pixels` is at most this."""
+_BYTES_PER_PIXEL, _SPARE = 16, 64 << 20
+"""Bytes that decoding a picture, and bringing it to its published form, take at most."""
 _SILENCE = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 
 # Without a handler of ours, the decoders' log of broken files would be printed on stderr.
@@ -119,8 +124,10 @@ class Upright:
 
 
 @contextmanager
-def _pillow(reason: str, complaint: str) -> Iterator[None]:
+def _pillow(reason: str, complaint: str, pixels: int = 0) -> Iterator[None]:
     """Keep Pillow's warnings quiet, and make a `PictureError` of whatever it raises.
+
+    Only lack of memory stays what it is, where there is none for a sound picture of that many `pixels` either.
 
     On hostile bytes Pillow raises nearly every exception there is, so all are caught; nothing but calls
     of decoders and encoders goes inside. `warnings.catch_warnings` is not safe with threads: here each
@@ -135,6 +142,8 @@ def _pillow(reason: str, complaint: str) -> Iterator[None]:
     except Image.DecompressionBombError as error:
         raise PictureError("picture-too-large", f"{error}: scale the picture down") from error
     except Exception as error:
+        if isinstance(error, MemoryError) and is_short_of(_SPARE + _BYTES_PER_PIXEL * pixels):
+            raise
         text = str(error) or type(error).__name__
         raise PictureError(reason, f"{complaint} ({text}): get the file again or leave its rows out") from error
     finally:
@@ -188,20 +197,19 @@ def load(data: bytes, max_pixels: int, quality: int = 95) -> Upright:
         PictureError: "picture-empty", "picture-unreadable", "picture-animated" (more than one frame or
             page), "picture-too-large" (more than `max_pixels` pixels), "picture-truncated" (pixel data
             cut off or corrupt).
+        MemoryError: this machine has no memory for it now.
     """
     known = _header(data)
-    if known.width * known.height > max_pixels:
-        raise PictureError(
-            "picture-too-large",
-            f"the picture has {known.width} x {known.height} = {known.width * known.height} pixels, "
-            f"the limit is {max_pixels}: scale it down or set --set picture.max_pixels="
-            f"{known.width * known.height}",
-        )
+    pixels = known.width * known.height
+    if pixels > max_pixels:
+        cure = f" or set --set picture.max_pixels={pixels}" if pixels <= MAX_PIXELS else ""
+        size = f"has {known.width} x {known.height} = {pixels} pixels, the limit is {max_pixels}"
+        raise PictureError("picture-too-large", f"the picture {size}: scale it down{cure}")
     stripped = strip_metadata(data)
     image = _decode(stripped, known)
     if known.plain and known.orientation == 1 and image.mode in ("L", "RGB"):
         return Upright(image if image.mode == "RGB" else image.convert("RGB"), stripped, *image.size)
-    with _pillow("picture-unreadable", "the picture cannot be brought to 8-bit RGB"):
+    with _pillow("picture-unreadable", "the picture cannot be brought to 8-bit RGB", pixels):
         flat = _flat(image, known.depth)
         if known.orientation != 1 and known.format != "TIFF":  # Pillow turns TIFF itself
             flat = flat.transpose(_TURNS[known.orientation])
@@ -210,12 +218,12 @@ def load(data: bytes, max_pixels: int, quality: int = 95) -> Upright:
 
 
 def decoded(data: bytes) -> Image.Image:
-    """A picture that has been published, mode RGB, whatever its size.
+    """A picture that has been published, mode RGB.
 
     Raises:
-        PictureError: as `load`.
+        PictureError: as `load`; one of more than `MAX_PIXELS` was not published by us.
     """
-    return load(data, max_pixels=1 << 40).pixels
+    return load(data, MAX_PIXELS).pixels
 
 
 def _decode(data: bytes, known: Header) -> Image.Image:
@@ -223,14 +231,15 @@ def _decode(data: bytes, known: Header) -> Image.Image:
     cut = "its pixel data is cut off or corrupt"
     # The WebP decoder wants the whole file from the start.
     failure = ("picture-truncated", cut) if known.format == "WEBP" else ("picture-unreadable", "it cannot be read")
-    with _pillow(*failure):
+    pixels = known.width * known.height
+    with _pillow(*failure, pixels):
         image = _DECODERS[known.format](io.BytesIO(data))
         if getattr(image, "is_animated", False):
             raise PictureError(
                 "picture-animated",
                 f"the {known.format} file has several frames or pages: save the one that is meant as its own file",
             )
-    with _pillow("picture-truncated", cut):
+    with _pillow("picture-truncated", cut, pixels):
         if known.format == "PNG":
             containers.check_png(data)
         image.info.pop("xmp", None)  # Pillow would turn a TIFF by it

@@ -99,6 +99,18 @@ def _from_run_lengths(segmentation: dict[str, Any], width: int, height: int) -> 
     return Mask(size=[height, width], counts=encoded["counts"].decode())
 
 
+def published(mask: dict[str, Any] | None, size: tuple[int, int]) -> Mask | None:
+    """The mask in a row of a set, for a picture of `size` (width, height).
+
+    None where there is none, or where it does not fit, as `slvr-data validate` tells: decoding would take what memory
+    it names.
+    """
+    try:
+        return None if mask is None else _from_run_lengths(mask, *size)
+    except ValueError:
+        return None
+
+
 def decode(mask: Mask) -> BoolArray:
     """The mask as a boolean array [H, W]."""
     encoded = {"size": mask.size, "counts": mask.counts.encode()}

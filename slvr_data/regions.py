@@ -11,7 +11,16 @@ from dataclasses import dataclass, field
 from slvr_data import images, masks
 from slvr_data.ids import image_id, region_id
 from slvr_data.schema import Mask, QuestionAnswer
-from slvr_data.sources.base import Malformed, ParsedRow, PictureMissingError, RawRow, Source, Unit, record_text
+from slvr_data.sources.base import (
+    Malformed,
+    ParsedRow,
+    PictureMissingError,
+    RawRow,
+    Source,
+    Unit,
+    cut_record,
+    record_text,
+)
 
 OVERSHOOT_PX = 2.0
 OVERSHOOT_SHARE = 0.01
@@ -106,7 +115,8 @@ def _fill(
         except (ArithmeticError, ValueError, TypeError) as error:  # one odd row costs itself, never the run
             fault = Malformed("row-unreadable", f"the row cannot be read ({error}): look at its values")
     if fault is not None:
-        row.malformed, row.record = fault, record_text(raw.payload).encode("utf-8", "backslashreplace").decode()
+        record = cut_record(record_text(raw.payload))
+        row.malformed, row.record = fault, record.encode("utf-8", "backslashreplace").decode()
         row.path = None if row.path is None else row.path.encode("utf-8", "backslashreplace").decode()
         row.image_id = picture.image_id if picture else None
 

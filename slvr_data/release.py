@@ -27,9 +27,8 @@ from slvr_data.schema import (
     Rejection,
 )
 from slvr_data.shards import DataFile, TableWriter
+from slvr_data.sources.base import cut_record
 
-MAX_RECORD = 1 << 20
-"""Characters of a rejected record that are kept; a longer one stands whole in its source file."""
 SAMPLES = "assets/samples.jpg"
 _SAMPLE_COUNT = 6
 _SAMPLE_SIDE = 160
@@ -108,8 +107,7 @@ class Release:
     def add_rejection(self, rejection: Rejection) -> None:
         """A row of the list of rejections."""
         row = rejection.model_dump()
-        if len(row["record"]) > MAX_RECORD:
-            row["record"] = f"{row['record'][:MAX_RECORD]}... ({len(row['record'])} characters in all)"
+        row["record"] = cut_record(row["record"])
         self._rejections.add(row, len(row["record"]))
 
     def add_sample(self, data: bytes, boxes: Sequence[tuple[Sequence[float], str | None]]) -> None:

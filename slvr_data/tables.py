@@ -17,6 +17,8 @@ from typing import Any
 import pyarrow as pa
 
 from slvr_data.images import PictureError, probe
+from slvr_data.sources.base import PictureMissingError
+from slvr_data.sources.paths import MAX_FILE_BYTES, checked_path
 
 _FIELD = 1 << 30
 """Characters of a TSV field, at most."""
@@ -116,11 +118,17 @@ def _in_struct(value: dict[str, Any], root: Path) -> Iterator[tuple[bytes | None
     if data is not None:
         yield data, ""
     elif path:
-        file = root / str(path)
-        if _is_file(file):
-            yield file.read_bytes(), str(path)
-        else:
+        try:
+            file = checked_path(root, str(path), follow_links=True)
+        except PictureMissingError as error:
+            yield None, f"its picture is not looked for: {error.evidence}"
+            return
+        if not _is_file(file):
             yield None, f"{ELSEWHERE} {str(path)!r} is not below the folder"
+        elif file.stat().st_size > MAX_FILE_BYTES:
+            yield None, f"{str(path)!r} has {file.stat().st_size} bytes, at most {MAX_FILE_BYTES} are read"
+        else:
+            yield file.read_bytes(), str(path)
 
 
 def _is_file(path: Path) -> bool:

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from slvr_data import geometry
 from slvr_data.colors import COLORS
-from slvr_data.embeddings import local_embedding
+from slvr_data.embeddings import is_local, local_embedding
 from slvr_data.errors import UsageError
 from slvr_data.files import disk_errors
 from slvr_data.images import PictureError, decoded
@@ -25,17 +25,22 @@ from slvr_data.shards import files_of
 from slvr_data.sources.scenes.forms import SHAPES
 from slvr_model.batches import collate
 from slvr_model.chat_page import page_of
+from slvr_model.checkpoints import open_checkpoint
+from slvr_model.checkpoints.precision import is_merged
 from slvr_model.data import SlvSamples
 from slvr_model.decoding import decode
+from slvr_model.latents import LatentConfig
 from slvr_model.memory import memory
 from slvr_model.modeling import SlvrModel
 from slvr_model.objectives.kept import replies_of
 from slvr_model.regions import box_tokens, pooled
-from slvr_model.rows import rows_of
+from slvr_model.rows import Row, rows_of
 from slvr_model.tiny import StillProcessor, answer_of
 from slvr_model.tokens import spelled
 
 Box = tuple[float, float, float, float]
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+"""Numbers that a model may calculate with, by name."""
 LONGEST = 256
 """Positions of a reply."""
 FIELDS: dict[str, dict[str, AttributeProfile]] = {
@@ -45,7 +50,7 @@ FIELDS: dict[str, dict[str, AttributeProfile]] = {
     "position": {word: AttributeProfile(spatial=Spatial(position=word)) for word in geometry.POSITIONS},
     "count": {str(n): AttributeProfile(peers=Peers(same_label_count=n)) for n in range(1, 9)},
 }
-"""Attribute -> value -> a profile that says this alone: what a semantic latent is read by."""
+"""Attribute -> value -> a profile that says this alone: what a semantic latent of local embeddings is read by."""
 
 
 @dataclass(frozen=True)
@@ -59,9 +64,11 @@ class Reply:
     heat_KG: Tensor
     """Cosine of each visual latent with each visual token of the picture, both standardised, row-major."""
     attributes: dict[str, list[tuple[str, float]]]
-    """Attribute -> its values with their cosines, the nearest first; empty without a semantic latent."""
+    """Attribute -> its values with their cosines, the nearest first; empty without a semantic latent to be read."""
     box: Box | None = None
     """The region whose visual tokens were given as visual latents; None: the latents are the model's own."""
+    unread: str = ""
+    """Why attributes cannot be read from the semantic latent; empty where they can, or where there is none."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,41 @@ class Shown:
     """Mode RGB."""
     asked: tuple[tuple[str | None, str | None], ...]
     """Questions, each with its right answer where that is known; None: what `asked` asks by itself."""
+
+
+def opened(name: str, device: str = "auto", dtype: str = "auto") -> tuple[SlvrModel, StillProcessor]:
+    """A checkpoint on a device.
+
+    Args:
+        name: see `open_checkpoint`.
+        device: "auto": a GPU where there is one.
+        dtype: a name of `DTYPES`; see `numbers_of`.
+
+    Raises:
+        UsageError: there is no such checkpoint, device or type.
+    """
+    try:
+        place = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+        torch.empty(1, device=place)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(f"--device {device}: {str(error).splitlines()[0]}") from None
+    model, processor = open_checkpoint(name, numbers_of(name, place, dtype))
+    moved: Any = model
+    return moved.to(place), processor
+
+
+def numbers_of(name: str, place: torch.device, dtype: str) -> torch.dtype:
+    """What a checkpoint calculates with: for "auto" bfloat16 on a GPU, unless that would round away what adapters have
+    learnt (`precision.is_merged`), else float32.
+
+    Raises:
+        UsageError: there is no such type.
+    """
+    if dtype not in ("auto", *DTYPES):
+        raise UsageError(f"--dtype {dtype}: give auto, {', '.join(DTYPES)}")
+    if dtype != "auto":
+        return DTYPES[dtype]
+    return torch.float32 if place.type == "cpu" or is_merged(Path(name)) else torch.bfloat16
 
 
 def shown(path: Path, question: str | None) -> Shown:
@@ -140,6 +182,34 @@ def asked(
     question = question or f"What can be seen at the {place} of the picture?"
     if found := spelled(processor.tokenizer, question):
         raise UsageError(f"--question: {', '.join(found)} is a special token, which no text may spell")
+    row, (height, width) = _row(model, processor, picture, question)
+    grid = height // model.layout.merge, width // model.layout.merge
+    batch = collate([row if laid is None else laid.asked(row)], model.layout, side="left").to(model.device)
+    with torch.no_grad():
+        tokens_GD = model.encode(batch)
+        assert tokens_GD is not None
+        known_GD = model.latents.standardised(tokens_GD)
+        edit = None if box is None else _Given(pooled(known_GD[box_tokens(box, picture.size, grid)], _slots(model)))
+        out = decode(model, batch, max_new_tokens=LONGEST, edit=edit, visual_MD=tokens_GD, **options)
+        latents_KD = out.latents.visual_TD
+        if latents_KD is None:
+            latents_KD = known_GD[:0]
+        heat_KG = functional.cosine_similarity(latents_KD[:, None].float(), known_GD[None].float(), dim=-1).cpu()
+    said = out.replies()[0]
+    answer = answer_of(processor.tokenizer, said if laid is None else list(laid.answer(said)))
+    semantic_SE = out.latents.semantic_SE
+    unread = "" if semantic_SE is None or not len(semantic_SE) else unreadable(model)
+    return Reply(question, answer, grid, heat_KG, {} if unread else attributes_of(semantic_SE), box, unread)
+
+
+def _row(
+    model: SlvrModel, processor: StillProcessor, picture: Image.Image, question: str
+) -> tuple[Row, tuple[int, int]]:
+    """The question as a row, and the rows and columns of patches of its picture.
+
+    Raises:
+        UsageError: the picture's sides are too unlike, or the question is too long.
+    """
     content: Any = [{"type": "image"}, {"type": "text", "text": question}]
     prompt = processor.apply_chat_template(
         [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
@@ -148,23 +218,23 @@ def asked(
         inputs = processor(text=[prompt], images=[picture], return_tensors="pt")
     except ValueError as error:
         raise UsageError(f"--image of {picture.width}x{picture.height} pixels: {error}") from None
-    rows = rows_of(inputs, model.layout, [picture.size])
-    batch = collate(rows if laid is None else [laid.asked(row) for row in rows], model.layout, side="left")
-    with torch.no_grad():
-        tokens_GD = model.encode(batch)
-        assert tokens_GD is not None
-        known_GD = model.latents.standardised(tokens_GD)
-        _, height, width = (int(n) for n in inputs["image_grid_thw"][0])
-        grid = height // model.layout.merge, width // model.layout.merge
-        edit = None if box is None else _Given(pooled(known_GD[box_tokens(box, picture.size, grid)], _slots(model)))
-        out = decode(model, batch, max_new_tokens=LONGEST, edit=edit, visual_MD=tokens_GD, **options)
-        latents_KD = out.latents.visual_TD
-        if latents_KD is None:
-            latents_KD = known_GD[:0]
-        heat_KG = functional.cosine_similarity(latents_KD[:, None], known_GD[None], dim=-1)
-    said = out.replies()[0]
-    answer = answer_of(processor.tokenizer, said if laid is None else list(laid.answer(said)))
-    return Reply(question, answer, grid, heat_KG, attributes_of(out.latents.semantic_SE), box)
+    _, height, width = (int(n) for n in inputs["image_grid_thw"][0])
+    return rows_of(inputs, model.layout, [picture.size])[0], (height, width)
+
+
+def unreadable(model: SlvrModel) -> str:
+    """Why no attributes can be read from a model's semantic latents; empty: they can, by the local embedding."""
+    latents = LatentConfig.of(model.config)
+    if latents.target_dim:
+        return "they are projections of embeddings, as the released code has them"
+    if not latents.embedding:
+        return "its config.json does not say whose embeddings it was taught with"
+    if not is_local(latents.embedding):
+        return (
+            f"it was taught with embeddings of {latents.embedding}, which only that model can make; "
+            "slvr-bench run --profiles SET compares them with those of a set"
+        )
+    return ""
 
 
 def _slots(model: SlvrModel) -> int:
@@ -185,7 +255,7 @@ def attributes_of(semantic_SE: Tensor | None) -> dict[str, list[tuple[str, float
     """Values of each attribute by the cosine of their local embedding with a semantic latent, the nearest first."""
     if semantic_SE is None or len(semantic_SE) == 0:
         return {}
-    latent_E, found = functional.normalize(semantic_SE[0].float(), dim=-1), {}
+    latent_E, found = functional.normalize(semantic_SE[0].float().cpu(), dim=-1), {}
     for name, values in FIELDS.items():
         scored = [
             (value, float(torch.from_numpy(local_embedding(profile, len(latent_E))).float() @ latent_E))
@@ -204,6 +274,8 @@ def as_text(reply: Reply, right: str | None = None) -> str:
     if reply.attributes:
         read = (f"{name} {values[0][0]} ({values[0][1]:.2f})" for name, values in reply.attributes.items())
         lines.append(f"semantic latent: {', '.join(read)}")
+    if reply.unread:
+        lines.append(f"semantic latent: no attributes can be read from it: {reply.unread}")
     return "\n".join(lines)
 
 

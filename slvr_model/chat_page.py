@@ -30,7 +30,8 @@ def page_of(picture: Image.Image, reply: Reply) -> str:
     """One self-contained HTML page; write it as UTF-8."""
     width, height = picture.size
     rows, columns = reply.grid
-    kinds = [f"{len(reply.heat_KG)} visual", *(["1 semantic"] if reply.attributes else [])]
+    kinds = [f"{len(reply.heat_KG)} visual", *(["1 semantic"] if reply.attributes or reply.unread else [])]
+    unread = [("semantic latent", f"no attributes can be read from it: {reply.unread}")] if reply.unread else []
     most = max((values[0][1] for values in reply.attributes.values()), default=1.0)
     return render(
         "chat.html.j2",
@@ -42,6 +43,7 @@ def page_of(picture: Image.Image, reply: Reply) -> str:
             ("visual tokens", f"{rows} rows × {columns} columns"),
             ("latents", ", ".join(kinds)),
             ("visual latents are", "those of the dashed region" if reply.box else "the model's own"),
+            *unread,
         ],
         command="",
         configuration=None,

@@ -53,14 +53,15 @@ def chat(
     question: Annotated[str | None, typer.Option(help="Default: the set's, or what is in the box or center.")] = None,
     box: Annotated[str | None, typer.Option(help="x1,y1,x2,y2 in pixels: latents of this region, not its own.")] = None,
     page: Annotated[Path | None, typer.Option("--html", help="Write the answer and its latents as a page.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1; auto: a GPU where there is one.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16, float16; auto: on a GPU mostly bfloat16.")] = "auto",
 ) -> None:
     """Ask a model about a picture; show the answer and what its latents hold."""
     _need_torch()
     from slvr_model import chat as talk
-    from slvr_model.checkpoints import open_checkpoint
 
     region, shown = talk.box_of(box) if box else None, talk.shown(image, question)
-    model, processor = open_checkpoint(checkpoint)
+    model, processor = talk.opened(checkpoint, device, dtype)
     replies = [(talk.asked(model, processor, shown.picture, asked, region), right) for asked, right in shown.asked]
     print("\n".join(talk.as_text(*reply) for reply in replies))
     if page is not None:
@@ -137,6 +138,21 @@ def cases(
     print(show_cases(run, page, steps, groups))
 
 
+@app.command("convert-checkpoint")
+def convert_checkpoint(
+    released: Annotated[str, typer.Argument(help="Folder or hub name of a checkpoint of the LVR or SLVR code.")],
+    out: Annotated[Path, typer.Option("--out", help="Where to write it: a new folder.")],
+    processor: Annotated[str | None, typer.Option(help="Of this folder or hub name, where it has none.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Of the checkpoint on the hub.")] = None,
+) -> None:
+    """Write a released LVR or SLVR checkpoint as one of ours, for slvr-bench run --model slvr:DIR."""
+    _need_torch()
+    from slvr_model.released import convert
+
+    print(convert(released, out, processor, revision))
+    print(f"slvr-bench run --model slvr:{out} --data BENCH")
+
+
 @app.command()
 def configs() -> None:
     """List the configurations that ship."""
@@ -166,7 +182,7 @@ def _need_torch(*more: str) -> None:
     """
     missing = [name for name in ("torch", "transformers", *more) if importlib.util.find_spec(name) is None]
     if missing:
-        raise UsageError(f"{' and '.join(missing)} is missing: pip install 'slvr[train]'")
+        raise UsageError(f"{' and '.join(missing)} is missing: pip install '.[train]' in a clone")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 

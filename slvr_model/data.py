@@ -168,7 +168,12 @@ class SlvSamples:
                 )
         self.embeddings, self.dimension = embeddings, dimension
         self.accounts = Accounts(budget)
-        self._pictures = Pictures(folder)
+        self.pictures = Pictures(folder)
+
+    @property
+    def embedding_model(self) -> dict[str, Any]:
+        """The model of the set's embeddings, as its manifest tells it (`embeddings.EmbeddingModel`); empty: none."""
+        return self.manifest.configuration.get("embeddings") or {}
 
     def __iter__(self) -> Iterator[Sample]:
         """Each usable query of each group.
@@ -204,7 +209,7 @@ class SlvSamples:
 
     def _picture(self, image_id: str) -> Image.Image | Unusable:
         try:
-            return self._pictures[image_id]
+            return self.pictures[image_id]
         except (KeyError, ValueError, PictureError, OSError) as error:
             return Unusable("picture-unreadable", str(error))
 

@@ -23,6 +23,7 @@ from transformers.cache_utils import Cache, DynamicCache, StaticCache
 from slvr_data.errors import UsageError
 from slvr_model.batches import Batch
 from slvr_model.decoding_loop import Decoded, Edit, Loop
+from slvr_model.logits import logits
 from slvr_model.memory import memory
 from slvr_model.modeling import Feed, SlvrModel
 from slvr_model.rows import IGNORED
@@ -121,7 +122,7 @@ def chosen(
     """
 
     def part(states_RD: Tensor, rows_R: Tensor, ids_R: Tensor) -> tuple[Tensor, Tensor]:
-        logp_RV = distribution.log_probabilities(model.lm_head(states_RD), rows_R)
+        logp_RV = distribution.log_probabilities(logits(model.lm_head, states_RD), rows_R)
         with torch.no_grad():
             entropy_R = torch.special.entr(logp_RV.exp()).sum(-1)
         return logp_RV.gather(1, ids_R[:, None])[:, 0], entropy_R

@@ -18,6 +18,7 @@ from transformers.cache_utils import Cache, StaticCache
 
 from slvr_model.batches import Batch
 from slvr_model.latents import Latents
+from slvr_model.logits import logits
 from slvr_model.modeling import SlvrModel
 from slvr_model.rules import Distribution, Flags, RowStates, Rules, drawn, end_tokens
 
@@ -203,7 +204,7 @@ class Loop:
     def _sample(self, at: int, hidden_BD: Tensor, where: Flags | None) -> Tensor:
         """Next tokens [R] of some rows (None: of all), with the vocabulary projection of those rows alone."""
         rows_R = self.every_B if where is None else torch.from_numpy(where.nonzero()[0]).to(self.device)
-        logits_RV = self.model.lm_head(hidden_BD if where is None else hidden_BD[rows_R])
+        logits_RV = logits(self.model.lm_head, hidden_BD if where is None else hidden_BD[rows_R])
         logp_RV = self.distribution.log_probabilities(logits_RV, None if where is None else rows_R)
         ids_R = logp_RV.argmax(-1)
         if not self.greedy:

@@ -38,6 +38,8 @@ class LatentConfig:
     """The end of a visual span is supervised, so that decoding may leave it to the model."""
     target_dim: int = 0
     """Released layout: dimension of the vectors that its projector maps to semantic targets; 0: none."""
+    embedding: str = ""
+    """Name of the model whose embeddings semantic latents were taught with; empty: it was not noted."""
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -84,7 +86,8 @@ class LatentConfig:
         if data is None:
             raise UsageError(
                 f'this checkpoint has no "{KEY}" in its config.json: it is no SLVR checkpoint. '
-                "SlvrModel.from_public makes one from a Qwen2.5-VL, from_released from the research code's"
+                "SlvrModel.from_public makes one from a Qwen2.5-VL, slvr-train convert-checkpoint (from_released) from "
+                "the research code's"
             )
         return cls.from_dict(data)
 
@@ -101,6 +104,11 @@ class LatentConfig:
         pictures = [name for name, number in ids.items() if number in (config.image_token_id, config.video_token_id)]
         if pictures:
             raise UsageError(f"config.json: {', '.join(pictures)} under {KEY}.tokens has the id of picture tokens")
+
+
+def note_embedding(config: PreTrainedConfig, model: str) -> None:
+    """Let a model's configuration say whose embeddings its semantic latents are taught with."""
+    setattr(config, KEY, getattr(config, KEY) | {"embedding": model})
 
 
 @dataclass(frozen=True, eq=False)

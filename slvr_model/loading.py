@@ -170,13 +170,14 @@ def from_released(loader: Loader, name: Any, **options: Any) -> SlvrModel:
     Args:
         loader: the library's loader.
         name: folder or hub name.
-        options: for the loader, and `target_dim`, the length of an embedding (4096 in the released data).
+        options: for the loader; `target_dim`, the length of an embedding (4096 in the released data); and `tokens`,
+            the `LatentTokens` of a checkpoint whose config.json does not name them.
 
     Raises:
         UsageError: config.json names no latent tokens of that code.
     """
     config, embedding = checked_config(name), int(options.pop("target_dim", 4096))
-    tokens = _released_tokens(name, config)
+    tokens = options.pop("tokens", None) or _released_tokens(name, config)
     shape: dict[str, Any] = {"visual_slots": RELEASED_STEPS, "unit_semantic": False}
     if tokens.sem_slot != ABSENT:
         shape |= {"semantic_dim": config.get_text_config(decoder=True).hidden_size, "target_dim": embedding}

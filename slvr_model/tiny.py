@@ -22,6 +22,7 @@ from transformers import (
 )
 from transformers.processing_utils import ProcessorMixin
 
+from slvr_data.embeddings import LOCAL
 from slvr_model import words
 from slvr_model.latents import KEY, LatentConfig
 from slvr_model.modeling import SlvrModel
@@ -177,7 +178,8 @@ def new_tiny(seed: int = 0) -> tuple[SlvrModel, StillProcessor]:
     """The untrained model with latents, and its processor."""
     processor = tiny_processor()
     config = tiny_config()
-    latents = LatentConfig(LatentTokens.of(processor.tokenizer), visual_slots=SLOTS, semantic_dim=SEMANTIC)
+    tokens = LatentTokens.of(processor.tokenizer)
+    latents = LatentConfig(tokens, visual_slots=SLOTS, semantic_dim=SEMANTIC, embedding=f"{LOCAL}:{SEMANTIC}")
     setattr(config, KEY, latents.to_dict())
     model = SlvrModel(config)
     start_weights(model, seed)

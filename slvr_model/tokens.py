@@ -27,16 +27,16 @@ ABSENT = -1
 
 
 def check_types(held: Any) -> None:
-    """Whether the fields of a dataclass that are declared `int` or `bool` are just that.
+    """Whether the fields of a dataclass that are declared `int`, `bool` or `str` are just that.
 
     Raises:
         UsageError: one is not.
     """
+    words = {"int": "a whole number", "bool": "true or false", "str": "a text"}
     for field in fields(held):
         value, wanted = getattr(held, field.name), str(field.type)
-        if wanted in ("int", "bool") and type(value).__name__ != wanted:
-            needed = "a whole number" if wanted == "int" else "true or false"
-            raise UsageError(f"{field.name} is {value!r}: {needed} is needed")
+        if wanted in words and type(value).__name__ != wanted:
+            raise UsageError(f"{field.name} is {value!r}: {words[wanted]} is needed")
 
 
 def spelled(tokenizer: PreTrainedTokenizerBase, text: str) -> list[str]:

@@ -58,7 +58,7 @@ def test_shell_variables_are_set_where_they_are_used(page: Path) -> None:
 
 COMMANDS = {
     "slvr-data": {"build-attributes", "preview", "validate", "rejections", "publish", "attach", "merge"},
-    "slvr-train": {"chat", "tiny", "configs", "sft", "mgrpo", "cases"},
+    "slvr-train": {"chat", "tiny", "configs", "sft", "mgrpo", "cases", "convert-checkpoint"},
     "slvr-bench": {"build", "run", "compare", "arms", "report"},
 }
 """Command -> those of its commands that the README must name."""

@@ -1,4 +1,4 @@
-"""The command that asks a model: `run`."""
+"""The commands that ask a model: `run`, and `join` for a run that was parted."""
 
 from __future__ import annotations
 
@@ -24,6 +24,12 @@ def run(
     limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="Only so many regions; may grow later.")] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of the run (default: DATA/runs/NAME_OF_THE_MODEL).")
+    ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N", help="Only part I of N (from 0), into its own folder in --out; then slvr-bench join."
+        ),
     ] = None,
     form: Annotated[Literal["lettered", "open"], typer.Option(help="With lettered choices, or openly.")] = "lettered",
     protocol: Annotated[
@@ -87,12 +93,18 @@ def run(
     from benchmark.opened import place_of
     from benchmark.prompts import protocol_of
     from benchmark.run import run_bench
+    from benchmark.runlog import LOG
+    from benchmark.shards import shard_of, shards_in
     from slvr_data.errors import UsageError
     from slvr_data.remote.addresses import local_output
 
     if judge is not None and form != "open":
         raise UsageError("--judge: lettered choices are read by rules alone; ask with --form open")
-    plan, changes = Plan(protocol_of(protocol), families_of(variants), seeds, limit, form), wanted_of(interventions)
+    part = None if shard is None else shard_of(shard)
+    if judge is not None and part is not None:
+        raise UsageError("--judge judges a whole run: slvr-bench join first, then the same command without --shard")
+    plan = Plan(protocol_of(protocol), families_of(variants), seeds, limit, form, shard=part)
+    changes = wanted_of(interventions)
     if profiles is not None and not changes:
         raise UsageError("--profiles tells what latents should be: give it with --interventions")
     bench = open_bench(data)
@@ -103,14 +115,29 @@ def run(
         api_key_env=api_key_env, concurrency=concurrency, timeout=timeout,
         patience=patience, transport_retries=transport_retries, scratch=scratch, profiles=known,
     )  # fmt: skip
-    folder = local_output(out, "--out") if out else place_of(data, model)
+    place = local_output(out, "--out") if out else place_of(data, model)
+    folder = place if part is None else place / part.folder
+    if part is None and shards_in(place) and not (place / LOG).is_file():
+        raise UsageError(f"{place} holds shards of a run: slvr-bench join {place}, or take another --out")
     ran = run_bench(bench, model, replace(plan, profiles=known), options, folder, _say, changes)
     typer.echo(f"{ran.asks:,} replies, {ran.reused:,} of them from before: {ran.log}")
     if judge is not None:
         from benchmark.judged import judge_run
 
         typer.echo(f"judged: {judge_run(folder, judge, options, _say)}")
-    typer.echo(f"slvr-bench report {folder}")
+    typer.echo(f"slvr-bench report {folder}" if part is None else f"slvr-bench join {place}  (after all {part.of})")
+
+
+def join(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder that --out named for the shards.")],
+) -> None:
+    """Make one run of the shards that slvr-bench run --shard i/n made; each stays as it is."""
+    from benchmark.joined import join as joined
+    from slvr_data.remote.addresses import local_output
+
+    made = joined(local_output(run, "RUN"))
+    typer.echo(f"{made.asks:,} replies of {made.shards} shards: {made.log}")
+    typer.echo(f"slvr-bench report {run}")
 
 
 def _say(text: str) -> None:

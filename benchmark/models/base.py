@@ -179,7 +179,7 @@ def _need_torch(spec: str) -> None:
 
     missing = [name for name in ("torch", "transformers") if find_spec(name) is None]
     if missing:
-        raise UsageError(f"--model {spec} needs {' and '.join(missing)}: pip install 'slvr[train]'")
+        raise UsageError(f"--model {spec} needs {' and '.join(missing)}: pip install '.[train]' in a clone")
 
 
 def refuse_sampling(spec: str, options: ModelOptions) -> None:

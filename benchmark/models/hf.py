@@ -32,11 +32,17 @@ def open_hf(spec: str, options: ModelOptions) -> HfAdapter:
     device = device_of(options)
     processor = processor_of(name, options.revision)
     try:
-        revision = options.revision or "main"
-        model: Any = AutoModelForImageTextToText.from_pretrained(name, revision=revision, dtype="auto")
+        known = options.dtype != "auto" or device.type == "cpu"
+        model: Any = AutoModelForImageTextToText.from_pretrained(
+            name,
+            revision=options.revision or "main",
+            dtype=dtype_of(options, device, torch.float32) if known else "auto",
+        )
     except (OSError, ValueError, ImportError) as error:
         raise UsageError(f"--model {spec} cannot be loaded: {_first(error)}") from None
-    return HfAdapter(spec, model.to(device, dtype_of(options, device, model.dtype)).eval(), processor, options)
+    dtype = dtype_of(options, device, model.dtype)
+    model = model if model.dtype == dtype else model.to(dtype)
+    return HfAdapter(spec, model.to(device).eval(), processor, options)
 
 
 def processor_of(name: str, revision: str | None) -> Any:

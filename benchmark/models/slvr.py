@@ -32,6 +32,7 @@ from slvr_data.errors import UsageError
 from slvr_model.attention import attention_shares
 from slvr_model.batches import collate
 from slvr_model.checkpoints import SHIPPED, open_checkpoint
+from slvr_model.checkpoints.precision import hold, is_merged
 from slvr_model.decoding import Decoded, decode
 from slvr_model.modeling import SlvrModel
 from slvr_model.objectives.kept import replies_of
@@ -59,7 +60,10 @@ def open_slvr(spec: str, options: ModelOptions) -> SlvrAdapter:
         raise UsageError(f"--model {spec}: {str(error).splitlines()[0]}") from None
     moved: Any = model
     dtype = dtype_of(options, device, model.lm_head.weight.dtype)
-    return SlvrAdapter(spec, moved.to(device=device, dtype=dtype), processor, options)
+    if options.dtype == "auto" and folder is not None and is_merged(folder):
+        dtype = torch.float32
+    hold(model, dtype)
+    return SlvrAdapter(spec, moved.to(device), processor, options)
 
 
 class SlvrAdapter:

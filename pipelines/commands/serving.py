@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -77,18 +77,29 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(metavar="N", help="Of the first replica; the next ones follow.")] = 8000,
     vllm: Annotated[str, typer.Option(metavar="PATH", help="The vllm executable.")] = "vllm",
+    purpose: Annotated[
+        Literal["build", "bench"],
+        typer.Option("--for", help="Pictures as a build scales them, or of any size, as slvr-bench sends them."),
+    ] = "build",
+    max_model_len: Annotated[
+        int | None,
+        typer.Option(
+            "--max-model-len", metavar="N", min=1, help="Tokens of a call with picture and reply (default: by --for)."
+        ),
+    ] = None,
     run: Annotated[bool, typer.Option("--run", help="Start the servers and stay until Ctrl-C.")] = False,
 ) -> None:
-    """Print the `vllm serve` line that suits annotation, one per replica, or start them.
+    """Print the `vllm serve` line that suits annotation or a benchmark, one per replica, or start them.
 
     What stands after -- is handed on to vLLM.
     """
-    from pipelines.serve import base_urls, name_of, replicas
+    from pipelines.serve import LENGTHS, name_of, next_command, replicas
     from pipelines.serve import run as start
 
-    servers = replicas(model, gpus, gpu_memory, port, host, revision, tensor_parallel, vllm, context.args)
+    longest = LENGTHS[purpose] if max_model_len is None else max_model_len
+    servers = replicas(model, gpus, gpu_memory, port, host, revision, tensor_parallel, vllm, context.args, longest)
     for server in servers:
         print(server.line)
-    print(f"# then: slvr-data doctor {base_urls(servers, host)} --model {name_of(model, context.args)}")
+    print(f"# then: {next_command(purpose, servers, host, name_of(model, context.args))}")
     if run:
         start(servers, host, lambda text: print(text, file=sys.stderr, flush=True))

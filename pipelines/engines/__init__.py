@@ -58,7 +58,7 @@ def open_engine(
     if name == "local":
         from pipelines.engines.local import LocalEngine, processors
 
-        return LocalEngine(config, work, workers or processors())
+        return LocalEngine(config, work, workers or processors(), say)
     from pipelines.engines.ray import RayEngine
 
     return RayEngine(config, work, ray, workers, say)

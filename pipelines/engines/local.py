@@ -6,18 +6,21 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing.connection import wait as wait_for_sentinel
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from pipelines.config import BuildConfig
+from pipelines.engines.lost import WorkerLostError, parts_of
+from pipelines.engines.suspects import Sent, Suspects
 from slvr_data.commandline import spare_pandas
-from slvr_data.errors import RunError
 
 if TYPE_CHECKING:
     from pipelines.engines.lost import OnLost
@@ -29,10 +32,16 @@ _worker: Worker | None = None
 class LocalEngine:
     """Calls a method of `Worker` on many inputs; results come in the order in which they are done."""
 
-    def __init__(self, config: BuildConfig, work: Path, workers: int) -> None:
+    def __init__(
+        self, config: BuildConfig, work: Path, workers: int, say: Callable[[str], None] = lambda text: None
+    ) -> None:
+        """`say` tells the person who waits that a worker process has ended."""
         self.workers = workers
-        self._config, self._work = config, work
+        self._config, self._work, self._say = config, work, say
         self._pool: ProcessPoolExecutor | None = None
+        self._lock = threading.Lock()
+        self._suspects = Suspects(partial(self._new_pool, 1), _call)
+        self._closed = False
 
     def __enter__(self) -> LocalEngine:
         return self
@@ -40,14 +49,18 @@ class LocalEngine:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._closed = True
+        self._suspects.close()
         if self._pool is not None:
             self._pool.shutdown(wait=error is None, cancel_futures=True)
 
     def map(self, method: str, inputs: Iterable[tuple[Any, ...]], lost: OnLost | None = None) -> Iterator[Any]:
         """`Worker.method(*input)` for each input; only a few inputs per worker are taken ahead.
 
+        One worker is this process: what ends that ends the command, and nothing is told to `lost`.
+
         Raises:
-            RunError: a worker died, or raised it; nothing is told to `lost`.
+            RunError: a worker raised it; a call has ended every worker that took it, and there is no `lost`.
         """
         if self.workers == 1:
             from pipelines.worker import Worker
@@ -56,43 +69,80 @@ class LocalEngine:
             for arguments in inputs:
                 yield getattr(worker, method)(*arguments)
             return
-        yield from self._pooled(method, iter(inputs))
+        yield from self._pooled(method, iter(inputs), lost)
 
     def submit(self, method: str, *arguments: Any) -> Future[Any]:
-        """`Worker.method(*arguments)` in the pool, also where there is one worker; the caller bounds how many wait."""
-        if self._pool is None:
-            context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(
-                self.workers, mp_context=context, initializer=_start, initargs=(self._config, self._work)
-            )
-        with _interrupts_held():
-            return self._pool.submit(_call, method, arguments)
+        """`Worker.method(*arguments)` in the pool, also where there is one worker; the caller bounds how many wait.
+
+        Where its worker process ends the call is made once more, alone: the future raises WorkerLostError where it ends
+        that one too.
+        """
+        sent = Sent(method, arguments)
+        while True:
+            with self._lock:
+                pool = self._pool = self._pool or self._new_pool(self.workers)
+            try:
+                with _interrupts_held():
+                    inner = pool.submit(_call, method, arguments)
+            except BrokenProcessPool:  # a moment ago, under others
+                self._broke(pool)
+                continue
+            inner.add_done_callback(partial(self._settled, sent, pool))
+            return sent.future
 
     def note(self) -> str:
         """See `pipelines.engines.Engine`."""
         return ""
 
-    def _pooled(self, method: str, inputs: Iterator[tuple[Any, ...]]) -> Iterator[Any]:
-        running: set[Future[Any]] = set()
-        try:
-            while True:
-                while len(running) < 2 * self.workers and (arguments := next(inputs, None)) is not None:
-                    running.add(self.submit(method, *arguments))
-                if not running:
-                    return
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
+    def _new_pool(self, workers: int) -> ProcessPoolExecutor:
+        context = multiprocessing.get_context("spawn")
+        told = (self._config, self._work)
+        return ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=told)
+
+    def _broke(self, pool: ProcessPoolExecutor) -> None:
+        """Another pool takes the calls that come."""
+        with self._lock:
+            first = self._pool is pool
+            if first:
+                self._pool = None
+        if first:
+            self._say("a worker process died: what the workers had is done again, one by one")
+
+    def _settled(self, sent: Sent, pool: ProcessPoolExecutor, done: Future[Any]) -> None:
+        """Tell whoever waits; a call whose worker has ended is made once more."""
+        error = CancelledError() if done.cancelled() else done.exception()
+        if error is None:
+            sent.future.set_result(done.result())
+        elif not isinstance(error, BrokenProcessPool) or self._closed:
+            sent.future.set_exception(error)
+        else:
+            self._broke(pool)
+            self._suspects.add(sent)
+
+    def _pooled(self, method: str, inputs: Iterator[tuple[Any, ...]], lost: OnLost | None) -> Iterator[Any]:
+        running: dict[Future[Any], tuple[Any, ...]] = {}
+        smaller: deque[tuple[Any, ...]] = deque()
+        while True:
+            while len(running) < 2 * self.workers:
+                arguments = smaller.popleft() if smaller else next(inputs, None)
+                if arguments is None:
+                    break
+                running[self.submit(method, *arguments)] = arguments
+            if not running:
+                return
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                arguments = running.pop(future)
+                error = future.exception()
+                if error is None:
                     yield future.result()
-        except BrokenProcessPool:
-            raise worker_died() from None
-
-
-def worker_died() -> RunError:
-    """What is said when the pool breaks."""
-    return RunError(
-        "a worker process died (killed from outside, or out of memory: lower --workers or --shard-size); "
-        "run the same command again, nothing finished is lost"
-    )
+                elif not isinstance(error, WorkerLostError) or lost is None:
+                    raise error
+                elif parts := parts_of(arguments):
+                    smaller.extend(parts)
+                else:
+                    self._say(str(error))
+                    lost(arguments[0], error)
 
 
 @contextmanager

@@ -35,7 +35,7 @@ def ray_module() -> Any:
     except ModuleNotFoundError as error:
         if error.name != "ray":
             raise
-        raise UsageError("--engine ray needs the package ray: pip install 'slvr[ray]'") from None
+        raise UsageError("--engine ray needs the package ray: pip install '.[ray]' in a clone") from None
 
 
 def checked_address(told: str | None) -> str:

@@ -1,5 +1,5 @@
 """Stages: functions over one shard. Each has a name, reads its task and what stages before it made, and
-returns the tables that it adds to the store (none, where nothing is open).
+returns the tables that it adds to the store (none, where nothing is open); `crop` alone commits them itself.
 """
 
 from __future__ import annotations

@@ -6,10 +6,12 @@ file's), `crops` (a JPEG per region) and `dropped` (regions that can not be crop
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from pipelines.store import StageStore
 from slvr_data import images
 from slvr_data.checks.global_ import near_pictures
 from slvr_data.geometry import padded
@@ -39,25 +41,38 @@ published as it is."""
 CROPS = pa.schema(
     [("region_id", pa.string()), ("image_id", pa.string()), ("box", pa.list_(pa.int64())), ("data", pa.binary())]
 )
+MOST_BYTES = 128 << 20
+"""Of pictures that were encoded anew and of crops, in one folder of the store, about."""
 DROPPED = pa.schema([(n, pa.string()) for n in ("region_id", "image_id", "check", "reason", "evidence")])
 
 
 class Crop:
-    """See the module."""
+    """See the module. What is made of a shard is committed in pieces, so that memory does not grow with its bytes."""
 
     name = "crop"
 
-    async def run(self, task: ShardTask, worker: Worker, made: dict[str, Any]) -> dict[str, pa.Table]:
-        """Tables for the pictures and regions that have not been cropped yet."""
-        found: dict[str, list[dict[str, Any]]] = {"images": [], "crops": [], "dropped": []}
-        for picture in task.pictures:
-            if picture.prepare or picture.crop:
-                _crop_picture(picture, worker, found)
-        made["dropped"] = {row["region_id"] for row in found["dropped"]}
-        if not any(found.values()):
-            return {}
-        schemas = {"images": IMAGES, "crops": CROPS, "dropped": DROPPED}
-        return {name: pa.Table.from_pylist(rows, schema=schemas[name]) for name, rows in found.items()}
+    def run(self, task: ShardTask, worker: Worker, made: dict[str, Any]) -> None:
+        """Crop and commit what has not been cropped yet; the regions that could not be go into `made`."""
+        made["dropped"] = set()
+        store = StageStore(worker.work, self.name)
+        for number, found in enumerate(_pieces(task, worker)):
+            made["dropped"] |= {row["region_id"] for row in found["dropped"]}
+            schemas = {"images": IMAGES, "crops": CROPS, "dropped": DROPPED}
+            tables = {name: pa.Table.from_pylist(rows, schema=schemas[name]) for name, rows in found.items()}
+            store.commit(f"{task.name}-{number}" if number else task.name, tables)
+
+
+def _pieces(task: ShardTask, worker: Worker) -> Iterator[dict[str, list[dict[str, Any]]]]:
+    """Rows of the stage's tables, for whole pictures, until they have `MOST_BYTES`; nothing where nothing is open."""
+    found: dict[str, list[dict[str, Any]]] = {"images": [], "crops": [], "dropped": []}
+    for picture in task.pictures:
+        if picture.prepare or picture.crop:
+            _crop_picture(picture, worker, found)
+        if sum(len(row.get("data") or b"") for name in ("images", "crops") for row in found[name]) >= MOST_BYTES:
+            yield found
+            found = {"images": [], "crops": [], "dropped": []}
+    if any(found.values()):
+        yield found
 
 
 def _crop_picture(picture: TaskPicture, worker: Worker, found: dict[str, list[dict[str, Any]]]) -> None:

@@ -52,7 +52,7 @@ def require() -> None:
     try:
         import cv2  # noqa: F401
     except ImportError:
-        raise UsageError("--avoid needs OpenCV: pip install 'slvr[avoid]'") from None
+        raise UsageError("--avoid needs OpenCV: pip install '.[avoid]' in a clone") from None
 
 
 def method() -> str:

@@ -1,7 +1,8 @@
 """What a person wants avoided, found: a folder or file becomes chunks that workers read one by one.
 
 A published set gives its pictures, a benchmark folder of `slvr-bench` its own, any other folder all its picture files
-and all Parquet, Arrow and TSV files with a column of pictures. Hidden files and folders are passed over.
+and all Parquet, Arrow and TSV files with a column of pictures. A file without a suffix is a picture file if it begins
+like one. Hidden files and folders are passed over.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ PICTURES = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", "
 CLOSED = {".avif", ".heic", ".heif", ".jp2", ".jxl"}
 """Pictures in forms that are not read: they are counted as unreadable, not passed over."""
 TABLES = {".parquet", ".arrow", ".tsv"}
+_STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"II*\0", b"MM\0*")
+"""Of picture files, less those of two bytes."""
 _FILES = 32
 """Picture files in a chunk."""
 _BENCH = "bench.json"
@@ -128,9 +131,20 @@ def _files(root: Path) -> list[str]:
             name for name in sorted(folders) if not name.startswith(".") and _new(_identity(Path(folder, name)), seen)
         ]
         for name in files:
-            if not name.startswith(".") and Path(name).suffix.lower() in PICTURES | CLOSED | TABLES:
+            if not name.startswith(".") and _is_wanted(Path(folder, name)):
                 found.append(Path(folder, name).relative_to(root).as_posix())
     return sorted(found)
+
+
+def _is_wanted(path: Path) -> bool:
+    """By its suffix; without one, by how it begins, as caches name pictures by their hashes. Raises OSError."""
+    if path.suffix:
+        return path.suffix.lower() in PICTURES | CLOSED | TABLES
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        start = stream.read(12)
+    return start.startswith(_STARTS) or (start[:4], start[8:]) == (b"RIFF", b"WEBP")
 
 
 def _is_set(root: Path) -> bool:

@@ -16,16 +16,10 @@ from PIL import Image
 
 from slvr_data.annotators.base import Unfinished
 from slvr_data.annotators.served.asking import Asks, ask_together, failure_of
-from slvr_data.annotators.served.profiles import (
-    NAME,
-    SHOWN,
-    StoredCrop,
-    provenance,
-    quoted,
-    sampling_of,
-)
+from slvr_data.annotators.served.profiles import NAME, SHOWN, StoredCrop, provenance, sampling_of
 from slvr_data.annotators.served.schemas import Schema, an_object, fitted, read_json, strict_schema
 from slvr_data.annotators.served.sent import ENCODER, box_text, family, sent_crop, sent_picture
+from slvr_data.annotators.served.told import quoted
 from slvr_data.annotators.served.words import verbatim
 from slvr_data.checks.queries.base import normal
 from slvr_data.prompts import Prompt, Prompts

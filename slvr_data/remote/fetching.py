@@ -111,8 +111,8 @@ class Fetching:
             known = self._record.sent.get(name)
             if name in here.plain:
                 keep = contiguous
-            elif known is None:
-                keep = contiguous and not there
+            elif known is None:  # embeddings are paid for, and of any run that wants the same texts
+                keep = (contiguous or name.startswith("embeddings/")) and not there
             else:
                 keep = known != signature or there or self._is_there(self._last_of(name))
             if not keep:

@@ -218,7 +218,7 @@ def _opened(address: str) -> tuple[Any, str]:
         file_system, root = fsspec.core.url_to_fs(address, **options)
     except ImportError as error:
         extra = _EXTRAS.get(protocol)
-        cure = f"pip install 'slvr[{extra}]'" if extra else f"pip install the package that it names ({error})"
+        cure = f"pip install '.[{extra}]' in a clone" if extra else f"pip install the package that it names ({error})"
         raise UsageError(f"{redacted(address)}: the package for {protocol}:// is not installed: {cure}") from None
     except ValueError as error:
         raise UsageError(f"{redacted(address)} cannot be opened: {redacted(str(error))}") from None

@@ -14,9 +14,9 @@ from slvr_data.requests.attempts import judged, judged_again, kept, sampling_of
 from slvr_data.requests.config import ServedConfig
 from slvr_data.requests.descriptors import allow_connections
 from slvr_data.requests.doubts import Doubts
-from slvr_data.requests.failures import BadReplyError, Failed, UnfinishedError
+from slvr_data.requests.failures import BadReplyError, Failed, NoReplyError, UnfinishedError
 from slvr_data.requests.health import Health
-from slvr_data.requests.keys import request_key
+from slvr_data.requests.keys import no_reply_key, request_key
 from slvr_data.requests.ledger import Ledger
 from slvr_data.requests.messages import Answer, Refusal, Request
 from slvr_data.requests.pool import Endpoint
@@ -31,6 +31,10 @@ T = TypeVar("T")
 
 EMBEDDED = 64
 """Texts in one call for embeddings."""
+RUNS = 3
+"""In so many runs no call of a request is answered, while others are, before it is refused."""
+_OF_A_REQUEST: tuple[Failed, ...] = ("timeout", "reset", "5xx", "garbled")
+"""What a request may have brought about itself."""
 PLAIN = "A small red cup."
 """The text that is embedded to see whether any would be."""
 
@@ -43,6 +47,8 @@ class _Flight:
         self.replies: dict[str, StoredReply] = {}
         self.unsure: list[StoredReply] = []
         """4xx of which nobody knows yet whether they are this request's own fault: they are not stored."""
+        self.counted = False
+        """That no reply came has been counted in this run."""
         self.turned_down: Sent[Reply] | None = None
         """The last of them."""
         self.users = 0
@@ -81,7 +87,7 @@ class Client:
         self._open = 0
         self._anonymous = itertools.count()
         self._probing, self._probed = asyncio.Lock(), False
-        self._compared = False
+        self._compared = self._silent = False
 
     async def __aenter__(self) -> Client:
         allow_connections(len(self._transports) * self.config.max_concurrency)
@@ -162,8 +168,15 @@ class Client:
             try:
                 if stored is not None:
                     value = judged_again(request, stored)
+                elif self._runs_without_reply(base) >= RUNS + more:
+                    return self._never_answered(base, RUNS + more)
                 else:
                     value = await self._new(request, key, base, failures, flight)
+            except NoReplyError as error:
+                await self._count_no_reply(request, base, error, flight)
+                if self._runs_without_reply(base) < RUNS + more:
+                    raise
+                return self._never_answered(base, RUNS + more)
             except BadReplyError as error:
                 bad, text = error, (stored or flight.replies[key]).text
                 failures.append(error.failure)
@@ -218,9 +231,12 @@ class Client:
                 await self._plain(chat_body(like(request), self._model, request.sampling))
                 self._probed = True
 
-    async def _plain(self, body: bytes, at: Endpoint | None = None) -> str:
+    async def _plain(self, body: bytes, at: Endpoint | None = None, retries: int | None = None) -> str:
         """Make a call that nothing depends on; the words with which it is turned down, or ""."""
-        sent = await self._sender.send("probe", "probe", lambda transport: transport.chat(body), at)
+        try:
+            sent = await self._sender.send("probe", "probe", lambda transport: transport.chat(body), at, retries)
+        except NoReplyError as error:
+            raise UnfinishedError(str(error)) from None
         reply = sent.answer
         tokens = reply.prompt_tokens, reply.completion_tokens, reply.cached_tokens
         failure: Failed | None = "4xx" if reply.rejected else None
@@ -245,6 +261,34 @@ class Client:
         await self._doubts.settle(sent.endpoint, sent.at, plain)
         self._keep(flight.unsure)
         flight.unsure = []
+
+    def _runs_without_reply(self, base: str) -> int:
+        """In how many runs no call of a request was answered, while others were."""
+        if self._store is None:
+            return 0
+        return next(run for run in itertools.count() if self._store.get(no_reply_key(base, run)) is None)
+
+    def _never_answered(self, base: str, runs: int) -> Refusal:
+        assert self._store is not None
+        last = self._store.get(no_reply_key(base, self._runs_without_reply(base) - 1))
+        assert last is not None and last.failure is not None
+        return Refusal(base, last.failure, f"in {runs} runs, while others were answered: {last.evidence}", "")
+
+    async def _count_no_reply(self, request: Request[T], base: str, error: NoReplyError, flight: _Flight) -> None:
+        """Once a run, and only where it is this request: others are answered by the servers that it was sent to."""
+        if error.failure not in _OF_A_REQUEST or flight.counted or self._store is None or self._silent:
+            return
+        flight.counted = True
+        if all(endpoint.answered < error.began for endpoint in self._pool.endpoints):
+            try:
+                if await self._plain(chat_body(like(request), self._model, request.sampling), retries=0):
+                    return
+            except UnfinishedError:
+                self._health.check()
+                self._silent = True  # the servers, then, for all of this run
+                return
+        key = no_reply_key(base, run := self._runs_without_reply(base))
+        self._keep([StoredReply(key, base, run, request.purpose, error.failure, evidence=str(error))])
 
     def _compare(self, reply: Reply) -> None:
         """Say once when a server answers as another model."""

@@ -13,6 +13,14 @@ from slvr_data.errors import UsageError
 BoxFormat = Literal["auto", "pixels", "thousandths"]
 
 
+def shown_address(url: str) -> str:
+    """What a person is told of the address of a server, whole or not: no user, no password, no query."""
+    address, mark, _ = url.partition("?")
+    beginning, at, host = address.rpartition("@")
+    scheme = "".join(re.findall(r"^\w+://", beginning))
+    return (f"{scheme}***@{host}" if at else address) + ("?***" if mark else "")
+
+
 class ServedConfig(BaseModel):
     """A model behind one or more OpenAI-compatible servers. Only what `affects_data` names decides data."""
 

@@ -56,6 +56,16 @@ class UnfinishedError(SlvrError):
     exit_code = 3
 
 
+class NoReplyError(UnfinishedError):
+    """No reply came to a request, however often it was called: the class of the last failure, and when it began."""
+
+    def __init__(self, said: str, failure: Failed = "timeout", began: float = 0.0) -> None:
+        """`began`: monotonic seconds."""
+        super().__init__(said)
+        self.failure = failure
+        self.began = began
+
+
 class BudgetError(UnfinishedError):
     """The budget of calls or tokens of this run is spent: nothing more is asked (exit code 3)."""
 

@@ -40,6 +40,11 @@ def request_key(request: Request[Any], config: ServedConfig, attempt: int | None
     return hashlib.sha256(canonical_json(document)).hexdigest()
 
 
+def no_reply_key(base_key: str, run: int) -> str:
+    """What stands in the store for the run, counted from 0, in which no call of a request was answered."""
+    return hashlib.sha256(f"no reply {run} {base_key}".encode()).hexdigest()
+
+
 def _turn(message: Message) -> list[Any]:
     """A turn with its pictures by reference."""
     parts = [{"picture": part.reference} if isinstance(part, SentPicture) else part for part in message.parts]

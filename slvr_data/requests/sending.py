@@ -12,7 +12,8 @@ from typing import Generic, TypeVar
 
 from slvr_data.requests.config import ServedConfig
 from slvr_data.requests.control import TurnedAwayError
-from slvr_data.requests.failures import BadReplyError, UnfinishedError
+from slvr_data.requests.ending import UNDER_WAY
+from slvr_data.requests.failures import BadReplyError, NoReplyError, UnfinishedError
 from slvr_data.requests.health import Health
 from slvr_data.requests.ledger import Ledger
 from slvr_data.requests.pool import Endpoint, Pool
@@ -26,8 +27,6 @@ BACKOFF, BACKOFF_MOST = 0.25, 30.0
 """Seconds before the first repetition of a call, doubled with each, up to the second figure."""
 LOOK = 0.25
 """Seconds between two looks for servers that have gone silent."""
-UNDER_WAY = 30.0
-"""Seconds at most that a run which is ending waits for the calls under way: they are paid for."""
 
 
 @dataclass(frozen=True)
@@ -99,11 +98,19 @@ class Sender:
             await asyncio.sleep(0.05)
 
     async def send(
-        self, purpose: str, group: str, call: Callable[[Transport], Awaitable[R]], at: Endpoint | None = None
+        self,
+        purpose: str,
+        group: str,
+        call: Callable[[Transport], Awaitable[R]],
+        at: Endpoint | None = None,
+        retries: int | None = None,
     ) -> Sent[R]:
-        """What a server answered (`at`: this one, as long as it is there); repeats the call while none does."""
+        """What a server answered (`at`: this one, as long as it is there); repeats the call while none does.
+
+        `retries`: so often, where that is not as configured. Raises NoReplyError after them, and what ended the run.
+        """
         failed_at: Endpoint | None = None
-        repeated = 0
+        repeated, began = 0, time.monotonic()
         while True:
             endpoint, rank = (at, 0.0) if at and at.alive else await self._pool.pick(group, failed_at)
             try:
@@ -116,8 +123,8 @@ class Sender:
                 failed = error
             failed_at = endpoint
             repeated += 1
-            if repeated > self.config.transport_retries:
-                raise UnfinishedError(f"no reply after {repeated} calls: {failed.evidence}")
+            if repeated > (self.config.transport_retries if retries is None else retries):
+                raise NoReplyError(f"no reply after {repeated} calls: {failed.evidence}", failed.failure, began)
             self._ledger.retried(purpose)
             await self._rest(repeated, failed.retry_after if len(self._pool.alive) == 1 else None)
 

@@ -38,7 +38,8 @@ class RequestStore:
 
     `scratch` is a folder on a local disk (None: the system's temporary folder); below it each store has its own.
     All methods may be called from any thread. What fails in the background (a full disk) is raised by the next
-    `put`, `allow_more`, `flush` or `close`, as RunError.
+    `check`, `allow_more`, `flush` or `close`, as RunError; by `put` only where a reply can no longer be kept at all: as
+    long as the local disk takes it, one that was paid for is not lost to the folder's disk.
     """
 
     def __init__(self, folder: Path, scratch: Path | None = None, say: Callable[[str], None] = _to_stderr) -> None:
@@ -87,6 +88,10 @@ class RequestStore:
     def put(self, reply: StoredReply) -> None:
         """Keep a reply; `get` sees it at once. Waits only where the disk is thousands of replies behind."""
         self._writer.put(storable(reply))
+
+    def check(self) -> None:
+        """Raise what has failed in the background: it is time to ask for no more."""
+        self._writer.check()
 
     def take_over(self, folder: Path) -> None:
         """Know the replies that the store at `folder` has in segments and this one has not; it may be in use."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from slvr_data.errors import UsageError
-from slvr_data.requests.config import ServedConfig
+from slvr_data.requests.config import ServedConfig, shown_address
 from slvr_data.requests.failures import BadReplyError, Failed
 from slvr_data.requests.metrics import Load, parse_load
 from slvr_data.requests.proxies import direct, proxy_between
@@ -70,12 +70,14 @@ class Transport:
             import httpx2
             import openai
         except ImportError as error:
-            raise UsageError(f"calling a server needs the package {error.name}: pip install 'slvr[serve]'") from None
+            cure = f"calling a server needs the package {error.name}: pip install '.[serve]' in a clone"
+            raise UsageError(cure) from None
         from slvr_data.requests.reading import bounded
 
         parts = urlsplit(base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise UsageError(f"--base-url {base_url}: not an address such as http://localhost:8000/v1")
+            shown = shown_address(base_url)
+            raise UsageError(f"--base-url {shown}: not an address such as http://localhost:8000/v1")
         self.url = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])).rstrip("/")
         """The address as it may be shown, without a password."""
         self._root = base_url.rstrip("/").removesuffix("/v1")

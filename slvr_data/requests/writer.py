@@ -36,6 +36,9 @@ class Writer:
         self._oldest = self._unkept_since = 0.0
         self._closing = self._segments_ended = False
         self._error: BaseException | None = None
+        """The first of either thread."""
+        self._stuck = False
+        """Nothing is committed any more."""
         self._threads = [
             threading.Thread(target=self._guarded, args=(loop,), name=f"requests-{name}", daemon=True)
             for name, loop in (("commits", self._commits), ("segments", self._writes_segments))
@@ -48,10 +51,12 @@ class Writer:
             thread.start()
 
     def put(self, reply: StoredReply) -> None:
-        """Queue a reply."""
+        """Queue a reply; as long as it can be committed, also where segments can be written no more."""
         with self._changed:
-            while len(self._pending) >= MOST_PENDING and self._error is None:
+            while len(self._pending) >= MOST_PENDING and not self._stuck:
                 self._changed.wait()
+            if self._stuck:
+                self.check()
             self._count_put()
             self._pending[reply.key] = reply
             if len(self._pending) in (1, GROUP_REPLIES):
@@ -60,12 +65,12 @@ class Writer:
     def grant(self, base_key: str, attempts: int) -> None:
         """Queue a number of further attempts."""
         with self._changed:
+            self.check()
             self._count_put()
             self._grants[base_key] = attempts
             self._changed.notify_all()
 
     def _count_put(self) -> None:
-        self.check()
         if self._closing:
             raise RunError("the request store is closed")
         self._put_count += 1
@@ -109,6 +114,7 @@ class Writer:
         except BaseException as error:
             with self._changed:
                 self._error = self._error or error
+                self._stuck = self._stuck or loop == self._commits
                 self._changed.notify_all()
 
     # Commits
@@ -192,6 +198,6 @@ class Writer:
         with self._changed:
             self._kept.append(kept)
             self._changed.notify_all()
-            while self._kept and self._error is None:
+            while self._kept and not self._stuck:
                 self._changed.wait()
             self.check()

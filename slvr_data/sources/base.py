@@ -8,6 +8,7 @@ worker processes and depends on nothing else.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,10 @@ from typing import Any, Literal, Protocol
 from pydantic import BaseModel, ConfigDict, Field
 
 from slvr_data.schema import QuestionAnswer
+
+MAX_RECORD = 1 << 20
+"""Characters of a rejected record that are kept; a longer one stands whole in its source file."""
+_CUT = re.compile(r"\.\.\. \(\d+ (characters|bytes) in all\)$")
 
 
 class SourceConfig(BaseModel):
@@ -141,3 +146,10 @@ def record_text(payload: Any) -> str:
     if isinstance(payload, bytes):
         return payload.decode("utf-8", errors="backslashreplace")
     return json.dumps(payload, ensure_ascii=False, sort_keys=True)
+
+
+def cut_record(text: str) -> str:
+    """A rejected record as it is kept: at most `MAX_RECORD` characters, and how long it is; cut once, it stays so."""
+    if len(text) <= MAX_RECORD or (len(text) < 2 * MAX_RECORD and _CUT.search(text[MAX_RECORD:])):
+        return text
+    return f"{text[:MAX_RECORD]}... ({len(text)} characters in all)"

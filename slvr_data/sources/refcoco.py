@@ -40,7 +40,7 @@ class Refcoco(RowSource):
     def named(self, file: Path) -> Iterator[Named]:
         """The lines of a file behind their `img_path`."""
         for row in json_lines(file):
-            record = decoded(row.payload)
+            record = row.problem or decoded(row.payload)
             picture = None
             if isinstance(record, Malformed):
                 row.problem = record

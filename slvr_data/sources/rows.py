@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -10,11 +11,14 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from slvr_data.sources.base import Malformed, RawRow, SourceConfig, Unit
+from slvr_data.sources.base import MAX_RECORD, Malformed, RawRow, SourceConfig, Unit
 from slvr_data.sources.paths import read_below
 
 MAX_ROW_BYTES = 1 << 24
 """A longer row is not one that anybody wrote (16 MiB)."""
+
+_PIECE = 1 << 20
+_COCO = re.compile(rb'"(annotations|images|categories|info|licenses)"\s*:')
 
 Named = tuple[str | None, RawRow]
 """A row behind the path of the picture that it names; None where it names none."""
@@ -71,12 +75,32 @@ class RowSource(ABC):
 
 
 def json_lines(file: Path) -> Iterator[RawRow]:
-    """The file's lines that are not blank, numbered from 1; a byte-order mark is passed over."""
+    """The file's lines that are not blank, numbered from 1; a byte-order mark is passed over.
+
+    Of a line that is longer than `MAX_ROW_BYTES` only the beginning is kept, with what is wrong.
+    """
     with file.open("rb") as stream:
-        for number, line in enumerate(stream, 1):
+        number = 0
+        while line := stream.readline(MAX_ROW_BYTES + 1):
+            number += 1
+            if len(line) > MAX_ROW_BYTES and not line.endswith(b"\n"):
+                size = len(line)
+                while (piece := stream.readline(_PIECE)) and not piece.endswith(b"\n"):
+                    size += len(piece)
+                yield _too_long(number, line[:MAX_RECORD], size + len(piece.rstrip(b"\r\n")))
+                continue
             content = line.removeprefix(b"\xef\xbb\xbf").strip() if number == 1 else line.strip()
             if content:
                 yield RawRow(number, content)
+
+
+def _too_long(number: int, beginning: bytes, size: int) -> RawRow:
+    """A line of which no more than the beginning is kept."""
+    why = f"the line has {size} bytes, at most {MAX_ROW_BYTES} are read"
+    if number == 1 and beginning.lstrip(b"\xef\xbb\xbf \t").startswith(b"{") and _COCO.search(beginning):
+        why += ": is it a COCO file? then the source is coco"
+    kept = beginning + f"... ({size} bytes in all)".encode()
+    return RawRow(number, kept, Malformed("line-too-long", why))
 
 
 def decoded(payload: bytes, most: int = MAX_ROW_BYTES) -> dict[str, Any] | Malformed:

@@ -53,7 +53,7 @@ class VisualCot(RowSource):
     def named(self, file: Path) -> Iterator[Named]:
         """The rows of a file behind their pictures."""
         for row in json_rows(file):
-            record = decoded(row.payload)
+            record = row.problem or decoded(row.payload)
             picture = record if isinstance(record, Malformed) else _picture(record)
             if isinstance(picture, Malformed):
                 row.problem = picture

@@ -25,7 +25,7 @@ from slvr_data.files import disk_errors, remove_leftovers, write_atomic
 from slvr_model.data import Accounts
 from slvr_model.mgrpo.config import MgrpoConfig
 from slvr_model.sft import records
-from slvr_model.sft.trainer import EXTRA, load_learner, save_learner
+from slvr_model.sft.weights import EXTRA, load_learner, save_learner
 
 STAGE, FINAL = "mgrpo", "checkpoint"
 OPTIMIZER, STATE = "optimizer.pt", "state.json"
@@ -139,6 +139,19 @@ def begun_in(out: Path, config: MgrpoConfig, facts: dict[str, Any], resume: bool
     known = records.check_same(out, config, facts, STAGE, free)
     before = next(reversed(records.checkpoints(out)), None)
     return records.gone_on(known, facts, before, STAGE), before
+
+
+def anew(config: MgrpoConfig) -> str:
+    """How to learn with settings that a run cannot be gone on with, from what it has learnt; half a sentence."""
+    last = None if config.out is None else next(reversed(records.checkpoints(config.out)), None)
+    if last is None:
+        return "nothing is kept of this run yet: begin it again"
+    told = f"no --resume takes that: begin another run with --init {last} and another out"
+    if not config.needs_reference:
+        return told
+    if config.training.lora is not None:
+        return f"{told} (its reference is then that checkpoint)"
+    return f"{told}, and with model.reference={config.model.reference or config.model.init} for the same reference"
 
 
 def begin(out: Path) -> None:

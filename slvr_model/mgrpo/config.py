@@ -58,7 +58,7 @@ class GroupsConfig(Section):
     split: Literal["train", "validation", "test"] = "train"
     """What is learnt."""
     held_out: Literal["train", "validation", "test"] = "validation"
-    """What is evaluated on; "train": the last regions of the split, which are then not learnt."""
+    """What is evaluated on; "train": pictures of the split, chosen by hash, which are then not learnt."""
     cache: Path | None = None
     """Where the copy for random access is kept; unless told, in the run's folder."""
     limit: int | None = Field(None, ge=1)
@@ -161,6 +161,12 @@ class ProcessesConfig(Section):
     long as it is used, so that it is the optimiser that takes less."""
     offload: bool = False
     """With fsdp2: keep what is not in use in the host's memory."""
+
+    @model_validator(mode="after")
+    def _shares(self) -> ProcessesConfig:
+        if self.offload and self.kind != "fsdp2":
+            raise ValueError(f'offload with kind "{self.kind}", of which every process holds all: take kind fsdp2')
+        return self
 
 
 class MgrpoConfig(Section):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -30,6 +31,18 @@ def distance(one_D: Tensor, other_D: Tensor, kind: Distance) -> Tensor:
 def slot_distance(one_KD: Tensor, other_KD: Tensor, kind: Distance) -> Tensor:
     """Mean distance [...] between visual latents [..., K, D] of the same slot."""
     return distance(one_KD, other_KD, kind).mean(-1)
+
+
+def distances(one_NKD: Tensor, kind: Distance) -> Tensor:
+    """Mean distance [N, N] of every two of some latents' slots, as `slot_distance` has it, but computed from products:
+    without a difference of D numbers for each slot of each pair.
+    """
+    one_KND = _full(one_NKD).transpose(0, 1)
+    if kind == "l2":
+        apart_KNN = torch.cdist(one_KND, one_KND, compute_mode="donot_use_mm_for_euclid_dist")
+        return apart_KNN.mean(0)
+    unit_KND = functional.normalize(one_KND, dim=-1)
+    return 1 - torch.einsum("knd,kmd->nm", unit_KND, unit_KND) / len(unit_KND)
 
 
 def _full(tensor: Tensor) -> Tensor:

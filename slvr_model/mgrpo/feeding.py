@@ -23,6 +23,7 @@ from slvr_model.objectives.config import ObjectiveConfig
 from slvr_model.objectives.kept import PARTS, layout_of
 from slvr_model.sample_rows import SampleRows
 from slvr_model.sft.mapped import mapped
+from slvr_model.sft.spread import spread
 from slvr_model.sft.start import is_public
 
 
@@ -84,6 +85,12 @@ def data_facts(config: GroupsConfig) -> dict[str, str]:
     return {"manifest": digest_of(folder / "manifest.json"), "split": config.split}
 
 
+def held_facts(config: MgrpoConfig) -> dict[str, Any]:
+    """How regions are chosen that are held out of the split that is learnt: for the records of a run; often nothing."""
+    regions = config.evaluation.regions
+    return {"apart": {"regions": regions, "by": "hash"}} if regions and not _other_split(config.data) else {}
+
+
 def open_feeds(
     config: MgrpoConfig,
     out: Path,
@@ -109,7 +116,7 @@ def open_feeds(
     data, cache = config.data, config.data.cache or out / "cache"
     groups = Groups(_samples(data, data.split, cache), data)
     want = config.evaluation.regions
-    apart = data.held_out != data.split and not _set_of(data).is_file()
+    apart = _other_split(data)
     numbers, last = split_off(groups, data, 0 if apart else want)
     order = Order(numbers, config.training.regions, config.training.seed)
     maker = GroupMaker(rows, objective, data, config.training.seed, config.sampling.max_new_tokens)
@@ -122,7 +129,7 @@ def open_feeds(
                 f"{error} (held out: data.held_out=train holds out some of what would be learnt, evaluation.regions=0 "
                 "nothing)"
             ) from None
-        which = tuple(range(min(want, len(held))))
+        which = tuple(spread(held.regions, held.pictures, want))
     evaluated = GroupMaker(
         rows,
         objective,
@@ -143,6 +150,11 @@ def _read(groups: Groups) -> Accounts:
     if isinstance(kept, Accounts):
         return kept
     return Accounts(seen=kept["seen"], unusable=Counter(kept["unusable"]), named=kept["named"])
+
+
+def _other_split(config: GroupsConfig) -> bool:
+    """Whether another split is held out than that which is learnt."""
+    return config.held_out != config.split and not _set_of(config).is_file()
 
 
 def _set_of(config: GroupsConfig) -> Path:

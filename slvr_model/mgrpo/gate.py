@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -28,6 +29,10 @@ from slvr_model.modeling import SlvrModel
 
 if TYPE_CHECKING:
     from slvr_model.mgrpo.settings.sampling import GateConfig
+
+
+Apart = npt.NDArray[np.float64]
+"""[N]: scored minus rollout log-probabilities of sampled tokens."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +51,14 @@ class Drift:
     @classmethod
     def of(cls, scored_BT: Tensor, rollout_BT: Tensor, sampled_BT: Tensor) -> Drift:
         """Of two scores of the same tokens."""
-        pair = (values_BT[sampled_BT].detach().double().cpu().numpy() for values_BT in (scored_BT, rollout_BT))
-        ours_N, theirs_N = pair
-        if not len(ours_N):
+        return cls.over([apart(scored_BT, rollout_BT, sampled_BT)])
+
+    @classmethod
+    def over(cls, parts: Sequence[Apart]) -> Drift:
+        """Of the differences of several processes, all of them taken together."""
+        apart_N = np.concatenate(parts)
+        if not len(apart_N):
             return cls(0, 0.0, 0.0, 1.0, 1.0)
-        apart_N = ours_N - theirs_N
         low, high = np.exp(np.percentile(apart_N, [1, 99])).tolist()
         return cls(len(apart_N), float(np.abs(apart_N).max()), float(np.abs(apart_N).mean()), low, high)
 
@@ -59,7 +67,31 @@ class Drift:
         return {name: float(value) for name, value in asdict(self).items()}
 
 
+def apart(scored_BT: Tensor, rollout_BT: Tensor, sampled_BT: Tensor) -> Apart:
+    """The differences of two scores of the same tokens."""
+    ours_N, theirs_N = (values_BT[sampled_BT].detach().double().cpu().numpy() for values_BT in (scored_BT, rollout_BT))
+    found: Apart = ours_N - theirs_N
+    return found
+
+
 @torch.no_grad()
+def differences(
+    model: SlvrModel,
+    rollouts: Rollouts | Sequence[Rollouts],
+    *,
+    feed: Fed = "given",
+    micro_rows: int,
+    pictures: Pictures | None = None,
+) -> Apart:
+    """By how much a model says otherwise what it, or its ancestor, said when the rollouts were written; arguments:
+    `scored`.
+    """
+    held = [rollouts] if isinstance(rollouts, Rollouts) else list(rollouts)
+    found = scored(model, held, feed=feed, micro_rows=micro_rows, pictures=pictures)
+    whole = joined([one.decoded for one in held], model.layout.pad_token)
+    return apart(found.logprobs_BT, whole.logprobs_BT, whole.sampled_BT)
+
+
 def drift(
     model: SlvrModel,
     rollouts: Rollouts | Sequence[Rollouts],
@@ -68,11 +100,8 @@ def drift(
     micro_rows: int,
     pictures: Pictures | None = None,
 ) -> Drift:
-    """How far a model is from what it, or its ancestor, said when the rollouts were written; arguments: `scored`."""
-    held = [rollouts] if isinstance(rollouts, Rollouts) else list(rollouts)
-    found = scored(model, held, feed=feed, micro_rows=micro_rows, pictures=pictures)
-    whole = joined([one.decoded for one in held], model.layout.pad_token)
-    return Drift.of(found.logprobs_BT, whole.logprobs_BT, whole.sampled_BT)
+    """How far a model is from what it, or its ancestor, said when the rollouts were written; see `differences`."""
+    return Drift.over([differences(model, rollouts, feed=feed, micro_rows=micro_rows, pictures=pictures)])
 
 
 def gate(model: SlvrModel, rollouts: Rollouts | Sequence[Rollouts], config: GateConfig, *, micro_rows: int) -> Drift:
@@ -107,9 +136,21 @@ def check(found: Drift, config: GateConfig, dtype: torch.dtype, how: str = "") -
             kind = str(dtype).removeprefix("torch.")
             raise RunError(
                 f"scoring does not repeat the rollouts{how}: {WHAT[name]} is {value:.3g} over {found.tokens} tokens in "
-                f"{kind}, and gate.{name} allows {getattr(config, name):g}. Nothing was trained: the two would be "
-                f"different policies. Set gate.{name} wider if rounding explains it"
+                f"{kind}, and gate.{name} allows {getattr(config, name):g}. Nothing was trained: either the two are "
+                f"different policies, or this is rounding{'' if exact else UNSEEN}{_cure(name, value)}"
             )
+
+
+def _cure(name: str, value: float) -> str:
+    """Which bound would let a drift pass, with half as much again to spare; nothing does what is no number."""
+    if not math.isfinite(value):
+        return ""
+    middle = 1.0 if name in ("lowest", "highest") else 0.0
+    bound = max(middle + 1.5 * (value - middle), 0.001)
+    return f"; where rounding explains it, --set gate.{name}={bound:.3g} lets it pass"
+
+
+UNSEEN = " (the bounds for bfloat16 are of small models on CPUs: none was seen at 7B)"
 
 
 WHAT = {

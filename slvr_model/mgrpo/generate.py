@@ -92,7 +92,7 @@ class InProcess:
         """
         return self.many([shown], step=step)[0]
 
-    @memory("rolling out", "sampling.rollouts, sampling.max_new_tokens, the regions of a step, or the size of pictures")
+    @memory("rolling out", "in another run sampling.rollouts, max_new_tokens, the regions of a step, or pictures' size")
     @torch.no_grad()
     def many(self, shown: Sequence[Shown], *, step: int) -> list[Rollouts]:
         """Rollouts of several groups, computed together. What they cost together is told of the first."""

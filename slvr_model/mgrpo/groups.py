@@ -22,6 +22,7 @@ from slvr_model.objectives.base import Objective
 from slvr_model.prompts import LETTERS
 from slvr_model.rows import Row
 from slvr_model.sample_rows import SampleRows
+from slvr_model.sft.spread import set_apart
 
 SUBSTITUTES = 20
 """Groups that are tried in place of one that is unusable."""
@@ -39,8 +40,8 @@ class Samples(Protocol):
     def several(self, numbers: Sequence[int]) -> list[Sample]:
         """Some of them; a picture that they share is decoded once."""
 
-    def rows(self) -> Iterator[list[dict[str, Any]]]:
-        """What is known of them without pictures, in order, in pieces: region_id, image_id, question, choices, ..."""
+    def rows(self, *columns: str) -> Iterator[list[dict[str, Any]]]:
+        """What is known of them without pictures, in order and in pieces: these columns at least."""
 
 
 class Groups:
@@ -258,28 +259,25 @@ class GroupFeed:
 
 
 def split_off(groups: Groups, config: GroupsConfig, held_out: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Numbers of groups to learn, and the last ones of the split, on other pictures, to evaluate on.
+    """Numbers of groups to learn, and of those on other pictures to evaluate on; see `spread.set_apart`.
 
     Raises:
         UsageError: nothing is left to learn.
     """
-    numbers, pictures = list(range(len(groups))), groups.pictures
-    first = numbers[-held_out] if 0 < held_out <= len(numbers) else 0
-    kept = {pictures[number] for number in numbers[first:]} if held_out else set()
-    learning = [number for number in numbers if pictures[number] not in kept][: config.limit]
+    learning, apart = set_apart(groups.regions, groups.pictures, held_out)
     if not learning:
         raise UsageError(
-            f"{len(numbers)} regions, of which {held_out} are held out, on pictures that are then not learnt: "
+            f"{len(groups)} regions, of which {held_out} are held out, on pictures that are then not learnt: "
             "evaluation.regions must be fewer, or data.held_out another split"
         )
-    return tuple(learning), tuple(numbers[first:] if held_out else ())
+    return tuple(learning[: config.limit]), tuple(apart)
 
 
 def _by_region(samples: Samples) -> dict[str, tuple[str, dict[tuple[str, tuple[str, ...]], int]]]:
     """Region -> its picture, and the numbers of its samples by what they ask, each question once, in order."""
     found: dict[str, tuple[str, dict[tuple[str, tuple[str, ...]], int]]] = {}
     number = 0
-    for piece in samples.rows():
+    for piece in samples.rows("region_id", "image_id", "question", "choices"):
         for known in piece:
             _, asked = found.setdefault(known["region_id"], (known["image_id"], {}))
             asked.setdefault((known["question"], tuple(known["choices"])), number)

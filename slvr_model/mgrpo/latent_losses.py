@@ -21,13 +21,14 @@ N queries, K visual slots, D width, E dimension of the semantic vector
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from slvr_data.errors import RunError, UsageError
-from slvr_model.mgrpo.distances import Distance, distance, slot_distance
+from slvr_model.mgrpo.distances import distance, distances, slot_distance
 from slvr_model.mgrpo.settings.latents import LatentLossConfig
 from slvr_model.objectives.base import Terms
 
@@ -65,7 +66,7 @@ def latent_loss(
     """
     _check(latents, config, reference)
     region_N = latents.region_N
-    apart_NN = _distances(latents, latents, config)
+    apart_NN = _distances(latents, config)
     same_NN = region_N[:, None] == region_N
     pair_NN = torch.triu(torch.ones_like(same_NN), 1)
     within, between = apart_NN[same_NN & pair_NN], apart_NN[~same_NN & pair_NN]
@@ -117,34 +118,26 @@ def _parts(latents: RegionLatents, config: LatentLossConfig) -> dict[str, Tensor
     return {kind: part for kind, part, weight in both if part is not None and weight}
 
 
-def _combined(one: RegionLatents, other: RegionLatents, config: LatentLossConfig, every: bool) -> Tensor:
-    """Weighted mean of distances: of every pair, or of queries of the same number."""
-    kind: Distance = config.distance
-    total: Tensor | None = None
-    weight = 0.0
-    if config.semantic and one.semantic_NE is not None and other.semantic_NE is not None:
-        left, right = _facing(one.semantic_NE, other.semantic_NE, every)
-        total, weight = config.semantic * distance(left, right, kind), config.semantic
-    if config.visual and one.visual_NKD is not None and other.visual_NKD is not None:
-        left, right = _facing(one.visual_NKD, other.visual_NKD, every)
-        visual = config.visual * slot_distance(left, right, kind)
-        total, weight = visual if total is None else total + visual, weight + config.visual
-    assert total is not None, "the two have no latents of one kind"
-    return total / weight
+def _weighed(named: Mapping[str, Tensor], config: LatentLossConfig) -> Tensor:
+    """Weighted mean of distances by kind of latents."""
+    assert named, "the two have no latents of one kind"
+    weights = {kind: float(getattr(config, kind)) for kind in named}
+    total = torch.stack([weights[kind] * value for kind, value in named.items()]).sum(0)
+    return total / sum(weights.values())
 
 
-def _facing(one: Tensor, other: Tensor, every: bool) -> tuple[Tensor, Tensor]:
-    return (one[:, None], other[None]) if every else (one, other)
-
-
-def _distances(one: RegionLatents, other: RegionLatents, config: LatentLossConfig) -> Tensor:
-    """[N, M]."""
-    return _combined(one, other, config, every=True)
+def _distances(latents: RegionLatents, config: LatentLossConfig) -> Tensor:
+    """[N, N], of every two queries."""
+    parts = {kind: part[:, None] if part.dim() == 2 else part for kind, part in _parts(latents, config).items()}
+    return _weighed({kind: distances(part, config.distance) for kind, part in parts.items()}, config)
 
 
 def _paired(one: RegionLatents, other: RegionLatents, config: LatentLossConfig) -> Tensor:
-    """[N]."""
-    return _combined(one, other, config, every=False)
+    """[N], of queries of the same number."""
+    mine, theirs = _parts(one, config), _parts(other, config)
+    of = {"semantic": distance, "visual": slot_distance}
+    both = {kind: of[kind](part, theirs[kind], config.distance) for kind, part in mine.items() if kind in theirs}
+    return _weighed(both, config)
 
 
 def _mean(values: Tensor) -> Tensor:
@@ -166,7 +159,7 @@ def _geometry(latents: RegionLatents, config: LatentLossConfig, within: Tensor, 
 
 @torch.no_grad()
 def _geometry_of(latents: RegionLatents, config: LatentLossConfig) -> dict[str, Tensor]:
-    apart_NN = _distances(latents, latents, config)
+    apart_NN = _distances(latents, config)
     same_NN = latents.region_N[:, None] == latents.region_N
     pair_NN = torch.triu(torch.ones_like(same_NN), 1)
     return _geometry(latents, config, apart_NN[same_NN & pair_NN], apart_NN[~same_NN & pair_NN])

@@ -14,7 +14,7 @@
     dapo     sum over tokens / tokens of the step                  dr_grpo   sum over tokens / (rows * longest)
 
 `mask_BT` is True at sampled tokens: forced tokens and slots have no policy term. Rows that are not kept (advantages.py)
-have an empty mask and are not counted.
+have an empty mask: neither a policy term nor a KL. Whether `totals` count them is the caller's affair (`update.py`).
 
 B rows, T new positions
 """
@@ -29,13 +29,17 @@ from torch import Tensor
 from slvr_data.errors import RunError
 from slvr_model.mgrpo.settings.losses import LossConfig
 
+WIDEST = 20.0
+"""Log-ratios are held within this: those of densities that are summed over a latent's dimensions can be hundreds, whose
+ratio is infinite, and no number times an advantage of 0. What is clipped (`clip_low`, `clip_high`) is far inside."""
+
 
 @dataclass(frozen=True)
 class Totals:
     """What a step's loss is divided by. Where processes average their gradients, give each 1 / processes of it."""
 
     rows: float
-    """Rows with a part in the loss."""
+    """Rows that count."""
     tokens: float
     """Their sampled tokens."""
 
@@ -132,7 +136,7 @@ def k3(logprobs_BT: Tensor, reference_BT: Tensor) -> Tensor:
 def _ratios(log_BT: Tensor, mask_BT: Tensor, config: LossConfig) -> Tensor:
     if config.ratio == "sequence":
         log_BT = ((log_BT * mask_BT).sum(1) / mask_BT.sum(1).clamp_min(1))[:, None].expand_as(log_BT)
-    return log_BT.exp()
+    return log_BT.clamp(-WIDEST, WIDEST).exp()
 
 
 def _clipped(ratio_BT: Tensor, advantages_BT: Tensor, config: LossConfig) -> Tensor:

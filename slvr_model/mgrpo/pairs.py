@@ -1,7 +1,8 @@
 """Pairs of questions in the form of the released second stage, read as they are: rows 2k and 2k + 1 are one pair.
 
 The released reader takes the picture of row 2k for both and looks at nothing else; here a pair must share its picture
-and its box. A file is read once; pictures when they are asked for.
+and its box. Pairs on one box are about one region; pairs without a box are regions of their own, since they may be
+about different things in the picture. A file is read once; pictures when they are asked for.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from slvr_data.sources.paths import read_below
 from slvr_data.sources.rows import decoded as object_of
 from slvr_model.data import Accounts, Sample, Unusable, check_question, checked_box
 
-WHOLE = [0.0, 0.0, 1.0, 1.0]
+WHOLE = (0.0, 0.0, 1.0, 1.0)
 FACET = "question"
 """Of questions whose source names none."""
 _PIECE = 2048
@@ -35,8 +36,10 @@ _PIECE = 2048
 class _Asked:
     row: int
     image: str
-    box: tuple[float, float, float, float]
-    """As shares of the picture's sides."""
+    box: tuple[float, float, float, float] | None
+    """As shares of the picture's sides; None: it has none."""
+    pair: int
+    """The row of the first question of its pair."""
     question: str
     answer: str
 
@@ -92,7 +95,8 @@ class PairSamples:
             pictures[asked.image] = self._picture(asked.image)
         picture = pictures[asked.image]
         width, height = picture.size
-        pixels = [share * side for share, side in zip(asked.box, (width, height, width, height), strict=True)]
+        box = asked.box or WHOLE
+        pixels = [share * side for share, side in zip(box, (width, height, width, height), strict=True)]
         return Sample(
             query_id=f"row-{asked.row}",
             group_id=region,
@@ -109,8 +113,8 @@ class PairSamples:
             embedding=None,
         )
 
-    def rows(self) -> Iterator[list[dict[str, Any]]]:
-        """What is known without pictures, in pieces."""
+    def rows(self, *columns: str) -> Iterator[list[dict[str, Any]]]:
+        """What is known without pictures, in pieces: all columns, whichever are asked for."""
         for start in range(0, len(self), _PIECE):
             numbers = range(start, min(start + _PIECE, len(self)))
             yield [self._known(number) for number in numbers]
@@ -121,9 +125,10 @@ class PairSamples:
         return told | {"question": asked.question, "choices": [], "answer": asked.answer}
 
     def _region(self, number: int) -> str:
-        """Pairs about the same box of the same picture are about one region."""
+        """Pairs about the same box of the same picture are about one region; one without a box is by itself."""
         asked = self._asked[number]
-        return region_id(_name(asked.image), [1e4 * share for share in asked.box], None)
+        apart = f"pair {asked.pair}" if asked.box is None else None
+        return region_id(_name(asked.image), [1e4 * share for share in asked.box or WHOLE], apart)
 
     def _take(self, first: RawRow, second: RawRow) -> None:
         """A pair, or the account of what is wrong: with a row, whose partner goes with it, or with both together."""
@@ -144,9 +149,13 @@ class PairSamples:
             self.accounts.count(f"rows {first.line - 1} and {second.line - 1}", apart, 2)
             return
         for row, one in ((first, told[0]), (second, told[1])):
-            x1, y1, x2, y2 = one.boxes[0] if one.boxes else WHOLE
+            box = None
+            if one.boxes:
+                x1, y1, x2, y2 = one.boxes[0]
+                box = (x1, y1, x2, y2)
             question = one.questions[0]
-            self._asked.append(_Asked(row.line - 1, one.image, (x1, y1, x2, y2), question.question, question.answer))
+            asked = _Asked(row.line - 1, one.image, box, first.line - 1, question.question, question.answer)
+            self._asked.append(asked)
 
     def _told(self, row: RawRow) -> Told:
         record = object_of(row.payload)

@@ -13,7 +13,7 @@ import torch
 
 from slvr_data.errors import RunError
 from slvr_model.mgrpo.config import MgrpoConfig
-from slvr_model.mgrpo.gate import Drift, check, drift
+from slvr_model.mgrpo.gate import Apart, Drift, check, differences
 from slvr_model.mgrpo.groups import GroupFeed
 from slvr_model.mgrpo.losses import k3
 from slvr_model.mgrpo.play import Played, Player, together
@@ -70,7 +70,7 @@ def gated(config: MgrpoConfig, played: Sequence[Played], update: Update) -> str:
     dtype = torch.bfloat16 if config.training.bf16 else update.model.lm_head.weight.dtype
     rollouts, rows = _rollouts(played), config.training.micro_rows
     with update.autocast():
-        found = _gathered(update, drift(update.model, rollouts, micro_rows=rows, pictures=update.pictures))
+        found = _gathered(update, differences(update.model, rollouts, micro_rows=rows, pictures=update.pictures))
     check(found, config.gate, dtype)
     said = (
         f"scoring repeats the rollouts to {found.largest:.1e} (mean {found.mean:.1e}, ratios {found.lowest:.4f} to "
@@ -108,7 +108,7 @@ def monitored(config: MgrpoConfig, player: Player, played: Sequence[Played], upd
 def _policy_drift(update: Update, rollouts: Sequence[Rollouts], rows: int) -> Drift:
     """Of scoring as the policy is scored while it learns, over all processes."""
     with update.autocast(), update.learning():
-        mine = drift(update.model, rollouts, feed=update.fed, micro_rows=rows, pictures=update.pictures)
+        mine = differences(update.model, rollouts, feed=update.fed, micro_rows=rows, pictures=update.pictures)
     return _gathered(update, mine)
 
 
@@ -116,17 +116,9 @@ def _rollouts(played: Sequence[Played]) -> list[Rollouts]:
     return [one.rollouts for one in played]
 
 
-def _gathered(update: Update, mine: Drift) -> Drift:
-    """The drift over all processes; percentiles are the outermost of theirs."""
-    every = update.all([mine])
-    tokens = sum(one.tokens for one in every)
-    return Drift(
-        tokens,
-        max(one.largest for one in every),
-        sum(one.mean * one.tokens for one in every) / max(tokens, 1),
-        min(one.lowest for one in every),
-        max(one.highest for one in every),
-    )
+def _gathered(update: Update, mine: Apart) -> Drift:
+    """The drift over the tokens of all processes."""
+    return Drift.over(update.all([mine]))
 
 
 def _example(played: Sequence[Played]) -> str:

@@ -18,6 +18,7 @@ from accelerate.tracking import (  # type: ignore[import-untyped]
     TrackioTracker,
 )
 from accelerate.utils import gather_object  # type: ignore[import-untyped]
+from torch import distributed
 from transformers.utils import logging as reports
 
 from slvr_data.errors import UsageError
@@ -29,7 +30,7 @@ from slvr_model.mgrpo.composer import composed
 from slvr_model.mgrpo.config import MgrpoConfig
 from slvr_model.mgrpo.course import Course
 from slvr_model.mgrpo.evaluation import HeldOut, evaluator_of
-from slvr_model.mgrpo.feeding import check_init, check_layout, data_facts, open_feeds
+from slvr_model.mgrpo.feeding import check_init, check_layout, data_facts, held_facts, open_feeds
 from slvr_model.mgrpo.generate import InProcess
 from slvr_model.mgrpo.judging import Judge
 from slvr_model.mgrpo.pictures import Pictures
@@ -84,6 +85,7 @@ def train_mgrpo(
         "data": data_facts(config.data),
         "start": {"name": init, "files": records.start_hashes(folder_of(init))},
         "versions": records.versions(),
+        **held_facts(config),
     }
     if config.model.reference is not None:
         facts["reference"] = records.start_hashes(folder_of(config.model.reference))
@@ -254,20 +256,29 @@ def _check(config: MgrpoConfig) -> None:
     """What no section can see by itself."""
     for package in config.logging.report:
         if importlib.util.find_spec(package) is None:
-            raise UsageError(f"logging.report {package}: it is missing; pip install 'slvr[track]'")
+            raise UsageError(f"logging.report {package}: it is missing; pip install '.[track]' in a clone")
     if config.advantages.routing is not None and config.loss.latent_density == "off":
         raise UsageError(
             "advantages.routing gives latents an advantage of their own, but they have no part in the policy loss: set "
             "loss.latent_density to mean, and sampling.latent_noise above 0"
         )
+    if config.sharding.offload and _on_cpu(config):
+        raise UsageError("sharding.offload takes off a GPU what is not in use, but no GPU is used: set it to false")
     if config.sharding.kind != "none" and world()[1] < 2:
         raise UsageError(f"sharding.kind {config.sharding.kind} needs several processes: torchrun --nproc-per-node N")
 
 
+def _on_cpu(config: MgrpoConfig) -> bool:
+    return config.training.device == "cpu" or not torch.cuda.is_available()
+
+
 def _accelerator(config: MgrpoConfig) -> Accelerator:
     """Processes, device and number format of this launch."""
-    cpu = config.training.device == "cpu" or not torch.cuda.is_available()
+    cpu = _on_cpu(config)
     AcceleratorState._reset_state()  # of an earlier run of this process, which may have had other settings
+    if config.sharding.offload and not cpu and world()[1] > 1 and not distributed.is_initialized():
+        # what lies in the host's memory is summed there: accelerate would open a group of GPUs alone
+        distributed.init_process_group("cuda:nccl,cpu:gloo", timeout=WAITING)
     return Accelerator(
         cpu=cpu,
         mixed_precision="bf16" if config.training.bf16 else "no",

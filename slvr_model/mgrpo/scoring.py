@@ -129,7 +129,7 @@ def score_part(
     return _score(model, part, feed, hidden, _Known(model, pictures))
 
 
-@memory("scoring rollouts", "training.micro_rows, or the size of pictures")
+@memory("scoring rollouts", "training.micro_rows (which --resume takes), or the size of pictures in another run")
 def _score(model: SlvrModel, part: Part, feed: Fed, hidden: bool, known: _Known) -> Scored:
     if part.noise and feed == "own":
         raise UsageError(

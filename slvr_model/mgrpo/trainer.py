@@ -20,7 +20,7 @@ import torch
 from slvr_data.errors import RunError
 from slvr_model.memory import memory
 from slvr_model.mgrpo.cases import Cases
-from slvr_model.mgrpo.checkpointing import Kept
+from slvr_model.mgrpo.checkpointing import Kept, anew
 from slvr_model.mgrpo.composer import TermWatch
 from slvr_model.mgrpo.config import MgrpoConfig
 from slvr_model.mgrpo.course import Course
@@ -35,6 +35,11 @@ from slvr_model.sft.trainer import seed_of
 
 PATIENCE = 3
 """Lots in a row without a single well-formed reply, after which the run ends."""
+
+MORE_ROOM = "training.micro_rows (which --resume takes), or the size of pictures in another run"
+"""What to lower where memory runs out while learning."""
+VERDICTS = ("yes", "no", "unknown", "called", "equal", "empty", "unreadable")
+"""What is told of a judge, by its names in `Judge.tally`."""
 
 
 @dataclass(eq=False)
@@ -68,6 +73,7 @@ class Trainer:
             self.config, self.processes, parts.optimizer, player.reference, player.form, player.pictures
         )
         self.watch = TermWatch(self.config.rewards)
+        self.verdicts: dict[str, int] = {}
         self.step, self.malformed = 0, 0
         self.due: list[tuple[str, float]] | None = None
         """Numbers of a step that was kept before it was evaluated, whose line the log has not."""
@@ -92,9 +98,9 @@ class Trainer:
             torch.manual_seed(seed_of(training.seed, number, self.accelerator.process_index))  # of dropout
             with course.timed("rollouts"), self.processes.whole(), self.accelerator.autocast():
                 played, first = self.parts.player.play(self.parts.feed.at(number - 1), number)
-            numbers = self._told(played, number)
+            numbers = self._told(played, number) | self._judged()
             numbers |= self._looked(played, number)
-            with course.timed("learning"), memory("learning", "training.micro_rows, or the size of pictures"):
+            with course.timed("learning"), memory("learning", MORE_ROOM):
                 numbers |= self.update.learn(self.step + 1, played, first)
             self.step += training.iterations
             self._keep_cases(number, played)
@@ -130,6 +136,7 @@ class Trainer:
         with self.parts.course.timed("preflight"), self.processes.whole(), self.accelerator.autocast():
             said = preflight(self.config, self.parts.player, self.parts.feed, self.update)
         self.parts.feed.counted()  # groups of the first steps, which will account for them
+        self._judged()
         if said:
             self.parts.course.say(said)
         if self.config.evaluation.every:
@@ -162,9 +169,22 @@ class Trainer:
             raise RunError(
                 f"no reply of the last {PATIENCE} lots is well formed ({numbers['ended']:.0%} of the last ended): "
                 "raise sampling.max_new_tokens if they are cut off, set objective to what the start was taught, or "
-                "lower training.learning_rate if they were well formed before"
+                f"lower training.learning_rate if they were well formed before; {anew(self.config)}"
             )
         return numbers
+
+    def _judged(self) -> dict[str, float]:
+        """How many answers the judge found right, wrong or neither since this was asked last, and how many it could
+        not read or did not have to be asked about, over all processes; and the seconds that it is waited for.
+        """
+        judge = self.parts.player.judge
+        if judge is None:
+            return {}
+        now = {name: judge.tally[name] for name in VERDICTS}
+        new = {name: now[name] - self.verdicts.get(name, 0) for name in VERDICTS}
+        self.verdicts, self.parts.course.spent["judge"] = now, judge.waited
+        every = self.update.all([new])
+        return {f"judge/{name}": float(sum(one[name] for one in every)) for name in VERDICTS}
 
     def _count(self) -> None:
         """Account for the groups that all processes have asked for, in the order of the regions.

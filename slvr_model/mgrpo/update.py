@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import partial, reduce
 from itertools import zip_longest
 from typing import Any, TypeVar
 
@@ -23,6 +23,8 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from slvr_data.errors import RunError
+from slvr_model.decoding import Decoded
+from slvr_model.mgrpo.checkpointing import anew
 from slvr_model.mgrpo.config import MgrpoConfig
 from slvr_model.mgrpo.latent_losses import RegionLatents, latent_loss
 from slvr_model.mgrpo.losses import Totals, policy_loss
@@ -85,19 +87,19 @@ class Update:
         tasks = self._tasks(played)
         with self.processes.whole():
             self._ask_reference(tasks)
-        totals = Totals(0.0, 0.0)
-        for one in self.all([Totals.of(self._drawn(task), task.kept_B) for task in tasks]):
-            totals = totals.plus(one)
+        kept, totals = self._totals(tasks, played)
         numbers: dict[str, float] = {}
         for iteration in range(self.config.training.iterations):
             asks: list[Ask] = [partial(self._policy_part, task, totals.over(self.ranks)) for task in tasks]
             pulls, told = self._pulls([one.rollouts.shown for one in played], first)
+            if not kept.rows and not self.config.latents.alone:
+                pulls = []
             numbers = self._stepped(step + iteration, asks, pulls, played) | told
             numbers["loss"] = numbers["loss/policy"] + told.get("loss/latents", 0.0)
         self.pictures.clear()
         if self.reference is not None:
             self.reference.pictures.clear()
-        return {"rows": totals.rows} | numbers
+        return {"rows": kept.rows} | numbers
 
     @contextmanager
     def learning(self) -> Iterator[Any]:
@@ -133,9 +135,15 @@ class Update:
                 held.append((selected(one.rollouts, queries, number, self.model), gained, kept_kG.flatten()[rows]))
         return tasks_of(self.model, held, self.config.training.micro_rows)
 
-    def _drawn(self, task: Task) -> Tensor:
-        """Positions [B, T] of a task that were drawn."""
-        decoded = task.part.decoded
+    def _totals(self, tasks: Sequence[Task], played: Sequence[Played]) -> tuple[Totals, Totals]:
+        """Of all processes: rows with a part in the loss, and those that it is divided by (`loss.denominator`)."""
+        kept = [Totals.of(self._drawn(task.part.decoded), task.kept_B) for task in tasks]
+        valid = [Totals.of(self._drawn(one.rollouts.decoded), _rows(one)) for one in played]
+        first, every = (reduce(Totals.plus, self.all(one), Totals(0.0, 0.0)) for one in (kept, valid))
+        return first, every if self.config.loss.denominator == "all" else first
+
+    def _drawn(self, decoded: Decoded) -> Tensor:
+        """Positions [B, T] that were drawn."""
         return decoded.sampled_BT | decoded.latent_BT if self.density != "off" else decoded.sampled_BT
 
     @torch.no_grad()
@@ -209,7 +217,7 @@ class Update:
         return loss, {}
 
     def _gathered(self, latents: QueryLatents) -> tuple[list[int], RegionLatents]:
-        """Latents of all processes in the order of regions, on the host; and which rows of them are this one's."""
+        """Latents of all processes in the order of regions; and which rows of them are this one's."""
         mine = []
         for place in range(int(latents.region_Q.max()) + 1):
             here = latents.region_Q == place
@@ -222,8 +230,9 @@ class Update:
             region += [number] * queries
             visual += [] if visual_kKD is None else [visual_kKD]
             semantic += [] if semantic_kE is None else [semantic_kE]
-        together = (torch.cat(one) if one else None for one in (visual, semantic))
-        return rows, RegionLatents(torch.tensor(region), *together)
+        device = latents.region_Q.device
+        together = (torch.cat(one).to(device) if one else None for one in (visual, semantic))
+        return rows, RegionLatents(torch.tensor(region, device=device), *together)
 
     # One step
 
@@ -272,11 +281,16 @@ class Update:
         if not math.isfinite(loss) or not math.isfinite(norm):
             raise RunError(
                 f"the loss at step {step} is {loss:g}, the gradient's norm {norm:g}: lower training.learning_rate, or "
-                "raise training.warmup; the last checkpoint is kept"
+                f"raise training.warmup; {anew(self.config)}"
             )
         self.optimizer.step()
         told = {"loss/policy": loss, "gradient": norm}
         return told | {name: sums[key] / tokens for name, key in SUMS.items() if key in sums}
+
+
+def _rows(played: Played) -> Tensor:
+    """[B]: rows that have a reward."""
+    return played.rewards.valid_kG.flatten().to(played.rollouts.decoded.sampled_BT.device)
 
 
 def _full(norm: Any) -> Any:

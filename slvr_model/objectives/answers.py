@@ -3,8 +3,8 @@
     answer = mean over samples of [ mean over a sample's supervised positions p of  -log softmax(W_head s_{p-1})[y_p] ]
 
 (`averages.py`). Of hidden samples, s_{p-1} is that of the second pass where p lies behind the latents
-(`bottleneck.py`). Among several processes there is a second pass for every batch, of one sample and without labels where
-none is hidden: layers that are shared out are gathered in step, so all processes have to run them equally often.
+(`bottleneck.py`). Among several processes there is a second pass for every batch, of one sample and without labels
+where none is hidden: layers that are shared out are gathered in step, so all have to run them equally often.
 
 B rows, L positions, N supervised positions, D width, S samples
 """

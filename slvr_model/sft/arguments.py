@@ -135,7 +135,7 @@ def check(config: SftConfig) -> None:
     """
     for package in config.logging.report:
         if importlib.util.find_spec(package) is None:
-            raise UsageError(f"logging.report {package}: it is missing; pip install 'slvr[track]'")
+            raise UsageError(f"logging.report {package}: it is missing; pip install '.[track]' in a clone")
     kind = config.sharding.kind
     if kind == "none":
         return

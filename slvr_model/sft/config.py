@@ -33,8 +33,9 @@ class ModelConfig(Section):
     """Train the vision tower too."""
     train_merger: bool = False
     """Train the merger, from which visual targets come, too."""
-    statistics: int = Field(256, ge=2)
-    """Samples from which a public start measures mean and deviation of visual tokens."""
+    statistics: int = Field(2048, ge=2)
+    """Regions from which a start without latents measures mean and deviation of visual tokens: of as many pictures as
+    possible, chosen by hash; how many they were stands in sft.json."""
 
 
 class DataConfig(Section):
@@ -45,7 +46,7 @@ class DataConfig(Section):
     split: Literal["train", "validation", "test"] = "train"
     """What is learnt."""
     held_out: Literal["train", "validation", "test"] = "validation"
-    """What is evaluated on; "train": the last pictures of the split, which are then not learnt."""
+    """What is evaluated on; "train": pictures of the split, chosen by hash, which are then not learnt."""
     access: Literal["mapped", "streamed"] = "mapped"
     """Mapped: a copy laid out for random access, made once. Streamed: the set in its order through a buffer."""
     cache: Path | None = None
@@ -152,7 +153,7 @@ class EvaluationConfig(Section):
     every: int | None = Field(None, ge=1)
     """Steps between evaluations; unless told, only at the end."""
     samples: int = Field(128, ge=0)
-    """Held-out samples; 0: none."""
+    """Held-out samples, of as many pictures as possible, chosen by hash; 0: none."""
     rows: int = Field(16, ge=1)
     """Per batch."""
     new_tokens: int | None = Field(None, ge=2)

@@ -13,8 +13,7 @@ from slvr_model.efficiency.shapes import SHAPES, shape_config
 from slvr_model.efficiency.stored import stored
 from slvr_model.latents import KEY, LatentConfig
 from slvr_model.loading import checked_config
-from slvr_model.objectives.config import LATENT, SEMANTIC
-from slvr_model.objectives.config import VISUAL as WITH_VISUAL
+from slvr_model.objectives import config as objectives
 from slvr_model.sft.arguments import world
 from slvr_model.sft.config import ModelConfig, SftConfig
 from slvr_model.sft.order import together_of
@@ -61,10 +60,10 @@ def opened(start: str, shape: Any, step: Step) -> int:
 
 def latents_of(kind: str, latents: LatentConfig) -> int:
     """Latents of a reply, with pooled slots."""
-    if kind not in LATENT:
+    if kind not in objectives.LATENT:
         return 0
-    visual = latents.visual_slots if kind in WITH_VISUAL or kind not in SEMANTIC else 0
-    return visual + (kind in SEMANTIC and bool(latents.semantic_dim))
+    visual = latents.visual_slots if kind in objectives.VISUAL or kind not in objectives.SEMANTIC else 0
+    return visual + (kind in objectives.SEMANTIC and bool(latents.semantic_dim))
 
 
 def shape_of(model: ModelConfig) -> tuple[Any, str]:

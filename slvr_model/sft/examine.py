@@ -26,7 +26,8 @@ from slvr_model.right import is_right
 from slvr_model.rows import Row
 from slvr_model.sft.config import EvaluationConfig
 from slvr_model.sft.figures import Fared, figures
-from slvr_model.sft.samples import RowMaker, reply_of
+from slvr_model.sft.samples import RowMaker
+from slvr_model.sft.sizes import reply_of
 
 ROOM = 64
 """Positions of a reply, unless right ones of what is held out are longer."""

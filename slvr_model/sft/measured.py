@@ -1,4 +1,4 @@
-"""What mean and deviation of visual latents are measured on: regions of as many pictures as possible, one question each."""
+"""What mean and deviation of visual latents are measured on: regions of as many pictures as possible."""
 
 from __future__ import annotations
 

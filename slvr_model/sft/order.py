@@ -12,7 +12,8 @@ from slvr_model.efficiency.shared import TOGETHER, SharedPlan
 from slvr_model.sft.config import TrainingConfig
 from slvr_model.sft.dealing import Deal
 from slvr_model.sft.mapped import MappedSamples
-from slvr_model.sft.samples import Key, RowMaker, lengths_of, prefixes_of
+from slvr_model.sft.samples import Key, RowMaker
+from slvr_model.sft.sizes import lengths_of, prefixes_of
 
 
 class PlannedBatches:

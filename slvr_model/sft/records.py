@@ -188,7 +188,8 @@ def check_same(
                 "give another out, or the same settings"
             )
     changed = ("data", "the set has changed"), ("start", "the starting model has changed")
-    for key, what in (*changed, ("reference", "the reference has changed")):
+    apart = ("apart", "what it holds out of the split that it learns was chosen otherwise, or is of another number")
+    for key, what in (*changed, ("reference", "the reference has changed"), apart):
         if known.get(key) != facts.get(key):
             raise UsageError(f"{out} holds another run: {what}; give another out")
     return known

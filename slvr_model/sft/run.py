@@ -6,8 +6,6 @@ import logging
 import math
 import shutil
 import sys
-from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +15,13 @@ from slvr_data.errors import RunError, UsageError
 from slvr_data.files import disk_errors
 from slvr_data.remote.reading import digest_of
 from slvr_data.shards import files_of
-from slvr_model.data import Accounts, Sample, SlvSamples, Unusable
+from slvr_model.data import Accounts, SlvSamples
 from slvr_model.efficiency.lengths import Plan
 from slvr_model.efficiency.shared import SharedPlan
-from slvr_model.latents import LatentConfig
+from slvr_model.latents import LatentConfig, note_embedding
 from slvr_model.loading import checked_config
 from slvr_model.objectives.base import open_objective
 from slvr_model.objectives.config import SEMANTIC
-from slvr_model.rows import Block, Row
 from slvr_model.sample_rows import SampleRows
 from slvr_model.sft import records
 from slvr_model.sft.arguments import arguments, check, world
@@ -33,40 +30,30 @@ from slvr_model.sft.collate import Collator
 from slvr_model.sft.config import SftConfig
 from slvr_model.sft.dealing import Deal
 from slvr_model.sft.examine import Examiner
+from slvr_model.sft.held import Stream, held_of, held_out
 from slvr_model.sft.learner import Learner
-from slvr_model.sft.mapped import MappedSamples, mapped
+from slvr_model.sft.mapped import mapped
+from slvr_model.sft.measured import measured, to_measure
 from slvr_model.sft.order import PlannedBatches, batches_of, plan_of, together_of
 from slvr_model.sft.samples import RowMaker, ShownSamples, StreamedBatches
 from slvr_model.sft.shown import Record
+from slvr_model.sft.spread import streamed
 from slvr_model.sft.start import (
     NEW,
     checkpoint_layers,
     folder_of,
     is_public,
-    measure,
     open_start,
     prepare,
     sizes,
 )
-from slvr_model.sft.trainer import EXTRA, SftTrainer
+from slvr_model.sft.trainer import SftTrainer
+from slvr_model.sft.weights import EXTRA
 
 ROWS = ("packed", "shared")
 """Lengths (`training.lengths`) that put several samples into a row."""
 FINAL = "checkpoint"
 """Folder of the finished model, in the run's."""
-
-
-class _Part:
-    """Some of the samples, by number."""
-
-    def __init__(self, samples: MappedSamples, numbers: Sequence[int]) -> None:
-        self.samples, self.numbers = samples, numbers
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    def __getitem__(self, number: int) -> Sample:
-        return self.samples[self.numbers[number]]
 
 
 def train_sft(config: SftConfig, resume: bool = False) -> Path:
@@ -89,6 +76,8 @@ def train_sft(config: SftConfig, resume: bool = False) -> Path:
         "versions": records.versions(),
         "processes": ranks,
     }
+    if config.data.held_out == config.data.split and config.evaluation.samples:
+        facts["apart"] = {"samples": config.evaluation.samples, "by": "hash"}
     facts, before = _prepare_folder(out, config, facts, resume, rank)
     run = _Run(config, out, learning, held, facts)
     trainer = run.trainer(before)
@@ -146,7 +135,8 @@ def _prepare_folder(
         before = next(reversed(records.checkpoints(out)), None)
         if config.sharding.kind == "deepspeed":
             _check_parts(known, facts)
-        facts = records.gone_on(known, facts, before)
+        kept = {name: known[name] for name in ("statistics",) if name in known}
+        facts = records.gone_on(known, facts, before) | kept
     else:
         records.check_free(out)
     if rank == 0:
@@ -177,6 +167,8 @@ class _Run:
         self.rank, self.ranks = world()
         self.begun: int = facts["processes"]
         self.model, self.processor = open_start(config.model, _dimension(learning), config.training.seed)
+        if learning.embeddings:
+            note_embedding(self.model.config, str(learning.embedding_model.get("model", "")))
         objective = open_objective(config.objective, self.model, self.processor.tokenizer)
         prepare(self.model, config.model, config.training.lora, config.training.seed)
         if config.training.checkpointing:
@@ -193,26 +185,24 @@ class _Run:
         want = config.evaluation.samples
         self.order: PlannedBatches | None = None
         if config.data.access == "streamed":
-            self.held: Any = list(islice(held, want)) if held is not None else []
+            self.held: Any = Stream(held, want) if held is not None else []
             self.deal = self._deal((config.training.steps or 0) * config.training.accumulate)
             self.dataset: Any = StreamedBatches(learning, self.maker, config.training.rows, self.deal)
-            self.first: Any = islice(learning, config.model.statistics)
+            self.first: Any = streamed(learning, config.model.statistics, lambda sample: sample.region_id)
             return
         samples = mapped(learning, cache)
         numbers = samples.chosen(config.data.queries)[: config.data.limit]
         if held is not None:
-            kept = mapped(held, cache)
-            self.held = _Part(kept, range(min(want, len(kept))))
+            self.held = held_of(mapped(held, cache), want)
         else:
-            numbers, last = _without_last(samples, numbers, want)
-            self.held = _Part(samples, last)
+            numbers, self.held = held_out(samples, numbers, want)
         if not numbers:
             raise UsageError(f"{learning.folder} has no sample of split {learning.split!r} to learn")
         plan = plan_of(config.training, samples, numbers, self.maker, self.begun)
         self.deal = self._deal(_batches(config, plan))
         self.order = PlannedBatches(plan, self.deal)
         self.dataset = ShownSamples(samples, numbers, self.maker)
-        self.first = (samples[number] for number in numbers[: config.model.statistics])
+        self.first = (samples[number] for number in to_measure(samples, numbers, config.model.statistics))
 
     def _deal(self, batches: int) -> Deal:
         objective = self.config.objective
@@ -231,7 +221,7 @@ class _Run:
             records.restore_accounts(before, self.accounts)
         elif is_public(config.model.start) or config.model.start in NEW:
             self.model.to(args.device)  # type: ignore[arg-type]
-            measure(self.model, _rows(self.first, self.maker))
+            self.facts["statistics"] = measured(self.model, self.first, self.maker)
         shared = config.sharding.kind != "none"  # all processes must take every step of decoding together
         part = (0, 1) if shared else (self.rank, self.ranks)
         examiner = Examiner(self.held, self.maker, config.evaluation, part) if len(self.held) else None
@@ -287,34 +277,6 @@ def _dimension(samples: SlvSamples) -> int | None:
         return None
     first = next(iter(samples), None)
     return None if first is None or first.embedding is None else len(first.embedding)
-
-
-def _rows(samples: Any, maker: RowMaker) -> Any:
-    """Rows with latents of the usable samples, to measure visual tokens on."""
-    for sample in samples:
-        try:
-            row: Row = maker.rows.row(sample, latents=False)
-        except Unusable:
-            continue
-        yield _boxed(row, sample, maker)
-
-
-def _boxed(row: Row, sample: Sample, maker: RowMaker) -> Row:
-    """A row with a visual span of the sample's region, whatever the objective's replies have."""
-    latents = maker.rows.layout.latents
-    span = latents.tokens.reply(latents.visual_slots, semantic=False)
-    return Row(row.prefix, (Block((), tuple(span), (sample.box,)),), row.pictures)
-
-
-def _without_last(samples: MappedSamples, numbers: list[int], want: int) -> tuple[list[int], list[int]]:
-    """Numbers without the last pictures that together have `want` samples, and those samples."""
-    if want == 0:
-        return numbers, []
-    pictures = samples.pictures
-    cut = max(0, len(numbers) - want)
-    while 0 < cut < len(numbers) and pictures[numbers[cut]] == pictures[numbers[cut - 1]]:
-        cut -= 1
-    return numbers[:cut], numbers[cut:][:want]
 
 
 def _batches(config: SftConfig, plan: Plan | SharedPlan) -> int:

@@ -1,4 +1,4 @@
-"""Samples -> rows of an objective: what is drawn for a showing, substitutes for unusable ones, lengths beforehand."""
+"""Samples -> rows of an objective: what is drawn for a showing, and substitutes for unusable ones."""
 
 from __future__ import annotations
 
@@ -6,18 +6,13 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count, islice
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-from PIL import Image
 from torch.utils.data import Dataset, IterableDataset
-from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 
 from slvr_data.errors import RunError
 from slvr_model.data import Sample, SlvSamples, Unusable
 from slvr_model.objectives.base import Objective
-from slvr_model.prompts import LETTERS, question_text
+from slvr_model.prompts import LETTERS
 from slvr_model.rows import Row
 from slvr_model.sample_rows import SampleRows
 from slvr_model.sft.config import DataConfig
@@ -184,102 +179,3 @@ def _too_many(faults: Sequence[tuple[str, str, str]]) -> str:
 
 def _named(sample: Sample, fault: Unusable) -> tuple[str, str, str]:
     return f"query {sample.query_id} of region {sample.region_id}", fault.reason, fault.evidence
-
-
-@dataclass(frozen=True)
-class _Sized:
-    """What of a `rows.Picture` the length of a reply depends on."""
-
-    size: tuple[float, float]
-    grid: tuple[int, int, int]
-
-
-def lengths_of(samples: MappedSamples, number: int, maker: RowMaker) -> npt.NDArray[np.int64]:
-    """About how many positions each of the first `number` samples takes, from texts and picture sizes alone.
-
-    Exact for a question's first wording, lettered where that is the more frequent form. No picture but one is decoded.
-    """
-    processor = maker.rows.processor
-    lettered = maker.config.lettered >= 0.5
-    around, found = _around(samples, maker)[0], list[int]()
-    for rows in samples.rows():
-        texts = [question_text(known["question"], known["choices"] if lettered else ()) for known in rows]
-        asked = processor.tokenizer(texts, add_special_tokens=False).input_ids
-        for known, ids in zip(rows, asked, strict=True):
-            picture = _Sized((known["width"], known["height"]), _grid(known, processor.image_processor))
-            reply = _reply(_without_picture(known), picture, maker, lettered)
-            found.append(around + len(ids) + _visual(picture.grid, maker) + reply)
-        if len(found) >= number:
-            break
-    return np.asarray(found[:number])
-
-
-def prefixes_of(samples: MappedSamples, number: int, maker: RowMaker) -> npt.NDArray[np.int64]:
-    """How many positions of each of the first `number` samples its picture has, with what stands before it."""
-    before, found = _around(samples, maker)[1], list[int]()
-    for rows in samples.rows():
-        found += [before + _visual(_grid(known, maker.rows.processor.image_processor), maker) for known in rows]
-        if len(found) >= number:
-            break
-    return np.asarray(found[:number])
-
-
-def reply_of(sample: Sample, maker: RowMaker, lettered: bool) -> int:
-    """Positions of a sample's reply, latents included, without its picture being laid out; 0 for an unusable one."""
-    width, height = sample.picture.size
-    picture = _Sized((width, height), _grid({"width": width, "height": height}, maker.rows.processor.image_processor))
-    try:
-        answer = maker.answer(sample, lettered)
-        return len(maker.objective.block(sample, answer, lettered=lettered, picture=picture).reply)
-    except Unusable:
-        return 0
-
-
-def _visual(grid: tuple[int, int, int], maker: RowMaker) -> int:
-    """Visual tokens of a picture."""
-    return grid[1] * grid[2] // maker.rows.layout.merge**2
-
-
-def _around(samples: MappedSamples, maker: RowMaker) -> tuple[int, int]:
-    """Positions of the chat form around a question and its picture; and of them, those before the picture."""
-    processor, question = maker.rows.processor, "What is it?"
-    size = len(processor.tokenizer(question, add_special_tokens=False).input_ids)
-    for number in range(min(SUBSTITUTES, len(samples))):
-        sample = replace(samples[number], question=question, wordings=(question,), choices=())
-        try:
-            row = maker.rows.asked(sample)
-        except Unusable:
-            continue
-        shown = sum(_visual(picture.grid, maker) for picture in row.pictures)
-        return len(row.prefix) - size - shown, row.prefix.index(maker.rows.layout.image_token)
-    raise RunError(f"the first {SUBSTITUTES} samples cannot be used: validate the set")
-
-
-def _without_picture(known: dict[str, Any]) -> Sample:
-    """A sample whose picture is a single pixel: a reply does not depend on what it shows."""
-    kept = {name: value for name, value in known.items() if name not in ("picture", "width", "height")}
-    vector = kept.pop("embedding")
-    sample = Sample(picture=Image.new("RGB", (1, 1)), embedding=vector, **kept)
-    return replace(sample, embedding=None if vector is None else np.asarray(vector, np.float32))
-
-
-def _grid(known: dict[str, Any], pictures: Any) -> tuple[int, int, int]:
-    """The grid of patches that the processor will make of a picture."""
-    side, size = pictures.patch_size, pictures.size
-    least, most = size["shortest_edge"], size["longest_edge"]
-    try:
-        rows, columns = smart_resize(known["height"], known["width"], side * pictures.merge_size, least, most)
-    except ValueError:  # sides too unlike: the sample will turn out unusable
-        return (1, pictures.merge_size, pictures.merge_size)
-    return (1, rows // side, columns // side)
-
-
-def _reply(sample: Sample, picture: _Sized, maker: RowMaker, lettered: bool) -> int:
-    """Positions of a reply and of what stands before it; 1 for a sample that will turn out unusable."""
-    letter = lettered and bool(sample.choices)
-    try:
-        answer = maker.answer(sample, letter)
-        block = maker.objective.block(sample, answer, lettered=letter, picture=picture)
-        return len(block.prompt) + len(block.reply)
-    except Unusable:
-        return 1

@@ -14,6 +14,7 @@ from transformers import PreTrainedConfig
 from slvr_data.errors import UsageError
 from slvr_model.batches import Row, collate
 from slvr_model.checkpoints import SHIPPED, open_checkpoint
+from slvr_model.checkpoints.precision import hold
 from slvr_model.latents import KEY
 from slvr_model.memory import memory
 from slvr_model.modeling import SlvrModel
@@ -65,7 +66,7 @@ def open_start(config: ModelConfig, dimension: int | None, seed: int) -> tuple[S
         if name in ("latents", "text_embedding_projector"):
             part.float()
         else:
-            _hold(part, dtype)
+            hold(part, dtype)
     if config.attention != model.config._attn_implementation:
         model.set_attn_implementation(config.attention)
     size = processor.image_processor.size
@@ -74,12 +75,6 @@ def open_start(config: ModelConfig, dimension: int | None, seed: int) -> tuple[S
         raise UsageError(f"pictures of {least} to {most} pixels: model.min_pixels must not be above model.max_pixels")
     processor.image_processor.size = type(size)(shortest_edge=least, longest_edge=most)
     return model, processor
-
-
-def _hold(part: nn.Module, dtype: torch.dtype) -> None:
-    """Hold weights in a type. Buffers stay: rotary frequencies in bfloat16 would be off by radians at far positions."""
-    for parameter in part.parameters():
-        parameter.data = parameter.data.to(dtype)
 
 
 def _from_public(config: ModelConfig, dimension: int, seed: int) -> tuple[SlvrModel, StillProcessor]:
@@ -179,7 +174,7 @@ def add_lora(model: SlvrModel, config: LoraConfig) -> None:
     try:
         import peft
     except ImportError:
-        raise UsageError("training.lora needs peft, which is missing: pip install 'slvr[train]'") from None
+        raise UsageError("training.lora needs peft, which is missing: pip install '.[train]' in a clone") from None
     text = model.text
     ends = {name.rsplit(".", 1)[-1] for name, part in text.named_modules() if isinstance(part, nn.Linear)}
     if unknown := [name for name in config.targets if name not in ends]:

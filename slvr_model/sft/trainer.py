@@ -16,9 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate.utils import save_fsdp_optimizer  # type: ignore[import-untyped]
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 from torch.utils.data import DataLoader, IterableDataset
 from transformers import ProgressCallback, Trainer, TrainingArguments
 from transformers.trainer import SCHEDULER_NAME
@@ -27,8 +25,6 @@ from transformers.trainer_callback import PrinterCallback
 from slvr_data.errors import RunError
 from slvr_model.data import Accounts, Unusable
 from slvr_model.memory import SIGNS
-from slvr_model.modeling import SlvrModel
-from slvr_model.objectives.kept import keep
 from slvr_model.sft.arguments import precision
 from slvr_model.sft.config import SftConfig
 from slvr_model.sft.dealing import Deal
@@ -36,12 +32,10 @@ from slvr_model.sft.examine import Examiner, cut_off
 from slvr_model.sft.learner import Learner
 from slvr_model.sft.rates import optimizer_of
 from slvr_model.sft.shown import Record
-from slvr_model.sft.start import plain_state
+from slvr_model.sft.weights import load_learner, load_shared, save_learner
 
 Fault = tuple[str, str, str]
 """(record, reason, evidence) of a sample that could not be used."""
-EXTRA = "trained.safetensors"
-"""What a checkpoint holds besides an SLVR checkpoint: heads of the objective, and adapters before they are merged."""
 CURE = (
     "lower training.rows (and raise training.accumulate), training.packed_positions or model.max_pixels, set "
     "training.checkpointing or training.lora, or share the model (sharding.kind fsdp2)"
@@ -192,7 +186,8 @@ class SftTrainer(Trainer):
         seed = seed_of(self.args.seed, done, *self.deal.place(self._at[1]))
         torch.manual_seed(seed)  # of dropout: a step depends on the weights and its number alone
         share = done / max(1, self.state.max_steps)
-        loss, parts, numbers = model(batch, share, seed, samples)
+        with self.accelerator.autocast():  # which accelerate's FSDP2 leaves out
+            loss, parts, numbers = model(batch, share, seed, samples)
         if inputs["idle"]:
             return (loss * 0, parts) if return_outputs else loss * 0
         held = objective.samples(batch)
@@ -269,12 +264,13 @@ class SftTrainer(Trainer):
             return
         plugin = self.accelerator.state.fsdp_plugin
         save_fsdp_optimizer(plugin, self.accelerator, self.optimizer, self.model, output_dir)
-        if self.args.should_save:
+        if self.args.should_save and self.lr_scheduler is not None:
             torch.save(self.lr_scheduler.state_dict(), Path(output_dir) / SCHEDULER_NAME)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         if self.is_fsdp_enabled:
-            load_shared(self.model if model is None else model, Path(resume_from_checkpoint), self.config)
+            shared: Any = self.model if model is None else model
+            load_shared(shared, Path(resume_from_checkpoint), self.config)
         else:
             load_learner(self.learner, Path(resume_from_checkpoint), self.config)
 
@@ -282,67 +278,3 @@ class SftTrainer(Trainer):
 def seed_of(*numbers: int) -> int:
     """A seed from several numbers."""
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
-
-
-def save_learner(learner: Learner, processor: Any, folder: Path, state: dict[str, Tensor], config: SftConfig) -> None:
-    """Write a learner's tensors as an SLVR checkpoint with adapters merged, and what that does not hold beside it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    ours = {name.removeprefix("slvr."): value for name, value in state.items() if name.startswith("slvr.")}
-    lora = config.training.lora
-    plain = plain_state(ours, lora.alpha / lora.rank) if lora else ours
-    keep(learner.slvr, config.objective)
-    learner.slvr.save_pretrained(folder, state_dict=plain)
-    _name_widest(learner.slvr, plain, folder)
-    processor.save_pretrained(folder)
-    trained = {name for name, parameter in learner.named_parameters() if parameter.requires_grad}
-    buffers = {name for name, _ in learner.named_buffers()}
-    extra = {
-        name: value.detach().cpu().contiguous()
-        for name, value in state.items()
-        if not name.startswith("slvr.") or (lora and name in trained | buffers)
-    }
-    if extra:
-        save_file(extra, folder / EXTRA)
-
-
-def _name_widest(slvr: SlvrModel, state: dict[str, Tensor], folder: Path) -> None:
-    """Let config.json name the widest type of the tensors in the file: a reader holds all in the one that it names."""
-    widest = max((value.dtype for value in state.values() if value.is_floating_point()), key=lambda one: one.itemsize)
-    name = str(widest).removeprefix("torch.")
-    if slvr.config.dtype != name:
-        slvr.config.dtype = name
-        slvr.config.save_pretrained(folder)
-
-
-def load_learner(learner: nn.Module, folder: Path, config: SftConfig) -> None:
-    """Take the tensors of a checkpoint by `save_learner`, bit by bit.
-
-    Raises:
-        RunError: it lacks some of them.
-    """
-    state = _saved(learner, folder, config)
-    learner.load_state_dict(state, strict=False)
-
-
-def load_shared(learner: nn.Module, folder: Path, config: SftConfig) -> None:
-    """As `load_learner`, into a learner that `fully_shard` has shared out: the first process reads, all take part.
-
-    Raises:
-        RunError: it lacks some of them.
-    """
-    state = _saved(learner, folder, config) if torch.distributed.get_rank() == 0 else {}
-    options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True, strict=config.training.lora is None)
-    set_model_state_dict(learner, state, options=options)
-
-
-def _saved(learner: nn.Module, folder: Path, config: SftConfig) -> dict[str, Tensor]:
-    """What a checkpoint holds of a learner, by the learner's names: all that is trained."""
-    state: dict[str, Tensor] = load_file(folder / EXTRA) if (folder / EXTRA).exists() else {}
-    if not config.training.lora:
-        saved = SlvrModel.from_pretrained(folder)
-        state |= {f"slvr.{name}": value for name, value in saved.state_dict().items()}
-    wanted = {name for name, parameter in learner.named_parameters() if parameter.requires_grad}
-    lost, unknown = sorted(wanted - state.keys()), sorted(state.keys() - learner.state_dict().keys())
-    if lost or unknown:
-        raise RunError(f"{folder} does not fit the configuration: {', '.join((lost or unknown)[:4])}")
-    return state

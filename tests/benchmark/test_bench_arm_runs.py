@@ -21,7 +21,7 @@ from benchmark.pages.charts import HEIGHT, TOP, WIDTH, Point, chart
 from benchmark.records import Item, ItemQuery
 from benchmark.scores import scores_of
 from slvr_data.errors import UsageError
-from tests.benchmark.bench_logs import HOSTILE, Say, items, unit, write_run
+from tests.benchmark.bench_logs import HOSTILE, Say, able, items, unit, write_run
 from tests.html_tree import Tree
 
 LATENTS = ("plain", "latents-picture", "latents-slots-0", "latents-slots-3")
@@ -99,6 +99,15 @@ class TestOpening:
             open_arms(named_of([f"a={runs / 'direct-s0'}", f"b={runs / 'direct-s0'}"]))
         with pytest.raises(UsageError, match="none of the arms is named so"):
             compared_arms(open_arms(named_of(arm_of(runs)[1:])), "slvr")
+
+    def test_other_picture_budgets_are_refused_or_passed_over(self, tmp_path: Path) -> None:
+        sizes = {"smallest_picture": 5_000, "largest_picture": 50_000}
+        for name, most in (("a", 20_000), ("b", 40_000)):
+            write_run(tmp_path / name, f"slvr:{name}", able(0.6), most_pixels=most, **sizes)
+        named = named_of([f"{name}={tmp_path / name}" for name in "ab"])
+        with pytest.raises(UsageError, match="picture budget 20,000 pixels and 40,000 pixels; the largest picture has"):
+            open_arms(named)
+        assert [arm.name for arm in open_arms(named, ("pictures",))] == ["a", "b"]
 
     def test_seeds_have_the_scores_of_their_reports(self, runs: Path, compared: Comparison) -> None:
         from benchmark.opened import open_runs

@@ -66,7 +66,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def test_the_commands_are_those_of_the_documentation() -> None:
-    assert set(COMMANDS) == {"build", "import", "edited", "review", "run", "compare", "report", "arms", "list"}
+    assert set(COMMANDS) == {"build", "import", "edited", "review", "run", "join", "compare", "report", "arms", "list"}
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["report", "--help"]], ids=" ".join)

@@ -63,10 +63,6 @@ CURE = " (ask both with one --max-pixels, or compare them all the same with --de
             {"most_pixels": 1000, "largest_picture": 2000},
             "picture budget unknown and 1,000 pixels; the largest picture has 2,000",
         ),
-        (
-            {"least_pixels": 900, "smallest_picture": 800},
-            "least pixels of a picture 0 and 900; the smallest picture has 800",
-        ),
     ],
 )
 def test_budgets_that_bite_are_named(tmp_path: Path, other: dict[str, object], said: str) -> None:
@@ -111,6 +107,7 @@ def test_a_budget_that_bites_is_refused_and_may_be_passed_over(
         ({"most_pixels": 12_000_000}, {"most_pixels": 12_845_056}, ("a", "b")),
         ({"most_pixels": 802_816}, {"max_pixels": 802_816}, ("slvr:x", "served:y")),
         ({"least_pixels": 3_136}, {"least_pixels": 784}, ("a", "b")),
+        ({"least_pixels": 9_000}, {}, ("hf:x", "served:x")),
         ({"most_pixels": 802_816}, {}, ("slvr:x", "blind")),
         ({"most_pixels": 802_816}, {"max_pixels": 5}, ("slvr:x", "noisy-oracle:0.6,0.2")),
     ],
@@ -121,6 +118,11 @@ def test_a_budget_that_does_not_bite_does_not_hinder(
     runs = pair(tmp_path, one, other, models)
     check_comparable(runs)
     assert in_spite(runs, ("pictures",)) == ""
+
+
+def test_what_bites_is_told_with_the_picture_that_it_bites(tmp_path: Path) -> None:
+    runs = [run.header for run in pair(tmp_path, {"least_pixels": 3_000}, {"least_pixels": 3_137})]
+    assert disagreements(*runs) == ["least pixels of a picture 3,000 and 3,137; the smallest picture has 3,136"]
 
 
 def test_budgets_and_visual_tokens_are_told(tmp_path: Path) -> None:
@@ -164,6 +166,7 @@ def test_it_is_said_where_no_difference_could_be_shown(tmp_path: Path) -> None:
     """Six pairs of four scores, 200 exchanges: 24 / 201 is above 0.05 after Holm's correction."""
     runs = open_runs([write_run(tmp_path / name, name, able(0.24 * n)) for n, name in enumerate("abcd", 1)])
     few, enough = compared(runs, Comparing(draws=200)), compared(runs)
+    assert too_few(few).endswith("compare with one run (--base RUN), name fewer runs, or give more --draws.")
     assert "24 tests" in too_few(few) and "0.12" in too_few(few) and too_few(few) in as_text(runs, few)
     assert {verdict(row) for row in few} == {"no difference is shown"}
     assert too_few(enough) == "" and "cannot be shown" not in as_text(runs, enough)

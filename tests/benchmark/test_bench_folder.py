@@ -158,7 +158,7 @@ def test_items_that_cannot_be_scored(tmp_path: Path) -> None:
 
     refused([], "no items")
     refused([one, two, one], "is there twice")
-    refused([one.model_copy(update={"queries": (query,)})], "has 1 queries")
+    refused([one.model_copy(update={"queries": ()})], "has 0 queries")
     refused([one.model_copy(update={"queries": (query, query)})], "has a query twice")
     for index in (None, 99, (query.answer_index or 0) + 1):
         bad = query.model_copy(update={"answer_index": index})

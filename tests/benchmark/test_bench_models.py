@@ -309,14 +309,17 @@ class TestBudgets:
 
     def test_a_run_has_them_in_its_header_and_lines(self, tiny: Path, tmp_path: Path) -> None:
         options = replace(OPTIONS, max_pixels=5000)
-        run_bench(shelf(2), f"slvr:{tiny}", plan(), options, tmp_path)
+        said: list[str] = []
+        run_bench(shelf(2), f"slvr:{tiny}", plan(), options, tmp_path, said.append)
+        assert any(line.startswith("2 of 2 items are shown scaled down to 5,000 pixels") for line in said)
         log = read_log(tmp_path)
         header = log.header
         assert (header.max_pixels, header.least_pixels, header.most_pixels) == (5000, 4096, 5000)
         assert header.smallest_picture == header.largest_picture == 96 * 64
         assert "most_pixels" not in header.model_details
         assert all(line.picture_tokens for line in log.lines)
-        run_bench(shelf(2), "oracle", plan(), options, tmp_path / "oracle")
+        run_bench(shelf(2), "oracle", plan(), options, tmp_path / "oracle", said.append)
+        assert sum("scaled down" in line for line in said) == 1
         assert read_log(tmp_path / "oracle").header.most_pixels is None
 
 
@@ -370,6 +373,8 @@ def test_devices_and_numbers(tiny: Path, option: dict[str, Any], said: str) -> N
 def test_bfloat16(tiny: Path) -> None:
     model = opened(f"slvr:{tiny}", dtype="bfloat16")
     assert model.details()["dtype"] == "bfloat16"
+    rotary = [buffer for name, buffer in model._model.named_buffers() if "inv_freq" in name]
+    assert rotary and {buffer.dtype for buffer in rotary} == {torch.float32}, "rounded, they turn far positions"
     assert len(answered(model, asks_of(shelf(2)))) == 4
 
 

@@ -132,3 +132,11 @@ def test_a_page_needs_a_folder(bench: Bench, tmp_path: Path) -> None:
         write_page(bench.folder, tmp_path / "gone" / "review.html")
     with pytest.raises(UsageError, match="no benchmark folder"):
         write_page(tmp_path)
+
+
+def test_imported_items_of_one_query_stay_unless_that_is_rejected(tmp_path: Path) -> None:
+    own = [item.model_copy(update={"queries": item.queries[:1]}) for item in items(3, 3)]
+    bench = write_bench(tmp_path / "bench", "single", own, picture, {})
+    [rejected], *others = keys(bench)
+    read_back(bench.folder, [save(tmp_path / "a.json", verdicts(bench, "ann", {rejected: "other"}))], tmp_path / "out")
+    assert keys(open_bench(tmp_path / "out")) == others

@@ -278,3 +278,14 @@ def test_the_further_choice() -> None:
     assert CANNOT_SEE == "cannot be seen"  # slvr:tiny learns these words
     assert list(TRANSFORMS) == ["intact", "masked", "blurred", "cropped-out", "only-region", "swapped", "blank"]
     assert all(transform.name == name for name, transform in TRANSFORMS.items())
+
+
+@pytest.mark.parametrize(
+    ("question", "expected"), [("How many cups are there?", None), ("What color is it?", "cannot")]
+)
+def test_a_class_of_the_file_in_the_place_of_a_facet_hides_no_count(question: str, expected: str | None) -> None:
+    """A blank picture answers "how many": none."""
+    own = query("item", "cross", ("1", "2"), 0, question=question)
+    one = item(0, queries=(own,))
+    assert TRANSFORMS["blank"].expected(one, own) == expected
+    assert TRANSFORMS["masked"].expected(one, own) is None, "what such a class looks at is not known"

@@ -20,6 +20,7 @@ from pipelines.embed import EmbedConfig, embed
 from pipelines.embeddings import VectorStore, text_key
 from pipelines.republish import republish
 from slvr_data.errors import SlvrError, UsageError
+from slvr_data.files import DAMAGED
 from slvr_data.requests.config import ServedConfig
 from slvr_data.requests.failures import ServerError, UnfinishedError
 from tests.builds import (
@@ -303,7 +304,7 @@ def test_a_damaged_shard_is_asked_for_again(out: Path, tmp_path: Path, capsys: p
             assert "is damaged" in said and "have no embedding" in said
             embed(out, told(server))
             assert published(out) == before
-        asides = list((out / ".work" / "embeddings").glob("*/.*.damaged*"))
+        asides = list((out / ".work" / "embeddings").glob(f"*/{DAMAGED}"))
         assert len(asides) == 3, "vectors that were paid for are put aside, and never removed"
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.stages.crop import DROPPED
 from tests.support import Published, build, encoded, picture, refusal, write_jsonl, write_pictures
 
 BOX = [10, 10, 50, 40]
@@ -88,3 +93,31 @@ def test_what_is_published_cannot_be_lost(tmp_path: Path) -> None:
         write_jsonl(file, rows)
         assert "a set only grows" in refusal(build("jsonl", tmp_path / "set", *options, code=2)), name
         assert Published(tmp_path / "set").bytes() == before, name
+
+
+def test_a_picture_that_could_not_be_read_once_is_read_with_a_new_region(tmp_path: Path) -> None:
+    """Earlier versions took a lack of memory for a bad picture: its regions stay rejected, new ones are whole."""
+    root = write_pictures(tmp_path / "pictures", {"a.png": encoded(picture(seed=1))})
+    file = write_jsonl(tmp_path / "rows.jsonl", [row()])
+    options = ("--images", root, "--annotations")
+    build("jsonl", tmp_path / "set", *options, file)
+    for path in (tmp_path / "set" / ".work" / "crop").glob("*/*.parquet"):
+        table = pq.read_table(path)
+        if path.stem == "images":
+            rows = [{"image_id": r["image_id"]} for r in table.to_pylist()]
+            pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), path)
+        elif path.stem == "crops":
+            ids = table.select(["region_id", "image_id"]).to_pylist()
+            pq.write_table(table.slice(0, 0), path)
+    fault = {"check": "picture", "reason": "picture-truncated", "evidence": "no memory"}
+    dropped = pa.Table.from_pylist([r | fault for r in ids], schema=DROPPED)
+    pq.write_table(dropped, next((tmp_path / "set" / ".work" / "crop").glob("*/dropped.parquet")))
+    for stage in ("attributes", "check"):
+        shutil.rmtree(tmp_path / "set" / ".work" / stage)
+    (tmp_path / "set" / "manifest.json").unlink()
+    more = write_jsonl(tmp_path / "more.jsonl", [row(bbox=[55, 45, 90, 70], label="more")])
+    build("jsonl", tmp_path / "set", *options, file, "--annotations", more)
+    grown = Published(tmp_path / "set")
+    assert [r["label"] for r in grown.rows("attributes")] == ["more"]
+    (image,) = grown.rows("images")
+    assert (image["width"], image["height"], len(image["phash"])) == (100, 80, 16)

@@ -141,7 +141,7 @@ def test_without_the_package(
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     build = ["build-attributes", "scenes", "--out", tmp_path / "set", "--engine", "ray"]
-    assert "--engine ray needs the package ray: pip install 'slvr[ray]'" in refused_here(capfd, *build)
+    assert "--engine ray needs the package ray: pip install '.[ray]' in a clone" in refused_here(capfd, *build)
     assert not (tmp_path / "set/.work").exists()
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.serve import Replica, base_urls, name_of, replicas, weights_gb
+from pipelines.serve import LENGTHS, Replica, base_urls, name_of, replicas, weights_gb
 from slvr_data.errors import UsageError
 from tests.builds import COMMAND
 
@@ -90,6 +90,34 @@ def test_a_line_can_be_typed_into_a_shell() -> None:
     assert name_of("a/b", ["--served-model-name", "x"]) == name_of("a/b", ["--served-model-name=x"]) == "x"
     assert name_of("a/b", []) == "a/b"
     assert base_urls([server], "0.0.0.0") == "--base-url http://localhost:8000/v1"
+
+
+def length(line: str) -> int:
+    words = shlex.split(line)
+    return int(words[words.index("--max-model-len") + 1])
+
+
+def test_calls_may_be_as_long_as_what_the_servers_are_for() -> None:
+    """A photograph of 4032 x 3024 is 15,552 tokens of Qwen2.5-VL, as it is."""
+    told = ["serve", "Qwen/Qwen2.5-VL-7B-Instruct", "--gpus", "2"]
+    build, bench = run(*told), run(*told, "--for", "bench")
+    assert {length(line) for line in build[:2]} == {8192}
+    assert {length(line) for line in bench[:2]} == {18432} and 4032 * 3024 // 28**2 + 2048 < 18432
+    assert build[2].startswith("# then: slvr-data doctor --base-url http://localhost:8000/v1 --base-url ")
+    assert bench[2] == (
+        "# then: slvr-bench run --model "
+        "served:Qwen/Qwen2.5-VL-7B-Instruct@http://localhost:8000/v1,http://localhost:8001/v1 --data BENCH"
+    )
+    assert length(run(*told, "--for", "bench", "--max-model-len", "40000")[0]) == 40000
+    [server] = some("Qwen/Qwen2.5-VL-7B-Instruct", 1, max_model_len=LENGTHS["bench"])
+    assert length(server.line) == LENGTHS["bench"] < 32768, "beyond it Qwen2.5-VL needs other settings"
+
+
+def run(*arguments: str) -> list[str]:
+    """The lines that the command prints."""
+    found = subprocess.run([COMMAND, *arguments], capture_output=True, text=True, timeout=300)
+    assert found.returncode == 0, found.stderr
+    return found.stdout.splitlines()
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,22 @@ def test_an_address_with_a_password_is_refused_without_repeating_it(
     assert "--base-url of host: leave user, password and query out" in said and "sk-hidden" not in said
 
 
+@pytest.mark.parametrize("annotator", ["measured", "served"])
+@pytest.mark.parametrize(
+    "url", ["http://me:sk-hidden@host/v1", "me:sk-hidden@host:8000/v1", "https://host/v1?k=sk-hidden"]
+)
+def test_an_address_of_a_file_with_a_password_reaches_nobody(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path, annotator: str, url: str
+) -> None:
+    """Also where nobody is asked: the configuration is kept in `run.json`."""
+    told = {"annotator": annotator, "sources": [{"kind": "scenes"}]}
+    file = tmp_path / "build.yaml"
+    file.write_text(json.dumps(told | {"served": {"base_urls": [url], "model": "m"}}))
+    said = refused_here(capfd, "build-attributes", "--config", file, "--out", tmp_path / "set")
+    assert "--base-url" in said and "sk-hidden" not in said
+    assert not (tmp_path / "set").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "name"),
     [

@@ -138,8 +138,8 @@ def test_stopped_by_hand(slow: RunningStub, clean: Path, tmp_path: Path, number:
     assert process.returncode == 130 and "Traceback" not in errors, errors
     assert errors.splitlines()[-1].startswith("slvr-data: stopped")
     had = json.loads((out / ".work/requests/ledger.json").read_bytes())["purposes"]["profile"]["replies"]
-    assert 0 < had <= answered(slow), "all but those that came to nobody"
     before = answered(slow)
+    assert 0 < had == before, "what was under way was waited for"
     run(*build(slow, out), STUB_KEY=KEY)
     assert published(out) == published(clean / "profiles")
     assert answered(slow) - before == accounts(out)["regions"] - had
@@ -156,9 +156,8 @@ def test_a_worker_that_is_killed(slow: RunningStub, clean: Path, tmp_path: Path)
         errors = process.communicate(timeout=300)[1]
     finally:
         end(process)
-    assert process.returncode == 1 and "Traceback" not in errors
-    assert "worker process died" in errors.splitlines()[-1]
-    run(*build(slow, out), STUB_KEY=KEY)
+    assert process.returncode == 0 and "Traceback" not in errors
+    assert "a worker process died" in errors
     assert published(out) == published(clean / "profiles")
 
 

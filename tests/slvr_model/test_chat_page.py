@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import base64
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from slvr_data.errors import UsageError
-from slvr_model.chat import Reply, asked
+from slvr_model.chat import Reply, as_text, asked, numbers_of, opened, unreadable
 from slvr_model.chat_page import DARKEST, page_of
+from slvr_model.latents import note_embedding
 from slvr_model.objectives.config import KINDS, SEMANTIC, VISUAL, Kind, ObjectiveConfig
 from slvr_model.objectives.kept import keep
 from slvr_model.tiny import new_tiny
@@ -70,6 +73,44 @@ def test_a_model_is_asked_in_the_form_it_was_taught(kind: Kind) -> None:
     if not visual:
         with pytest.raises(UsageError, match="without visual latents"):
             asked(model, processor, RED, "What is it?", (4.0, 4.0, 40.0, 40.0))
+
+
+@pytest.mark.parametrize(
+    ("embedding", "says"),
+    [("", "does not say whose embeddings"), ("Qwen/Qwen3-Embedding-8B", "embeddings of Qwen/Qwen3-Embedding-8B")],
+)
+def test_attributes_are_read_only_from_latents_of_local_embeddings(embedding: str, says: str) -> None:
+    model, processor = new_tiny(0)
+    note_embedding(model.config, embedding)
+    told = asked(model, processor, RED, "What is it?")
+    assert told.attributes == {} and says in told.unread
+    assert "semantic latent: no attributes can be read from it" in as_text(told)
+    page = Tree(page_of(RED, told)).root
+    assert says in page.text and "1 semantic" in page.text and not page.every("table")
+
+
+def test_what_semantic_latents_were_taught_with_stays_with_a_model(tmp_path: Path) -> None:
+    assert unreadable(opened("slvr:tiny")[0]) == "", "it was made before it was noted"
+    model, processor = new_tiny(0)
+    note_embedding(model.config, "Qwen/Qwen3-Embedding-8B")
+    for part in (model, processor):
+        part.save_pretrained(tmp_path)
+    assert "Qwen3-Embedding-8B" in unreadable(opened(str(tmp_path))[0])
+
+
+def test_a_device_and_a_type_are_chosen(tmp_path: Path) -> None:
+    model, processor = opened("slvr:tiny", "cpu", "bfloat16")
+    assert model.dtype == model.latents.visual_out.weight.dtype == torch.bfloat16
+    found = asked(model, processor, RED, "What is it?", (4.0, 4.0, 40.0, 40.0))
+    assert found.answer and found.heat_KG.dtype == torch.float32 and found.attributes
+    assert opened("slvr:tiny", "cpu")[0].dtype == torch.float32
+    save_file({"a": torch.zeros(2), "b": torch.zeros(2, dtype=torch.bfloat16)}, tmp_path / "model.safetensors")
+    gpu, merged = torch.device("cuda"), str(tmp_path)
+    assert (numbers_of("slvr:tiny", gpu, "auto"), numbers_of(merged, gpu, "auto")) == (torch.bfloat16, torch.float32)
+    assert numbers_of(merged, gpu, "bfloat16") == torch.bfloat16
+    for device, dtype, says in (("nowhere", "auto", "--device nowhere: "), ("cpu", "int8", "--dtype int8: give auto")):
+        with pytest.raises(UsageError, match=says):
+            opened("slvr:tiny", device, dtype)
 
 
 def test_the_answer_of_a_model_is_a_page() -> None:

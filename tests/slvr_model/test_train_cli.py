@@ -48,7 +48,7 @@ def test_help_is_instant_and_needs_no_torch() -> None:
 
 def test_without_torch_one_sentence_says_what_to_install(tmp_path: Path) -> None:
     message = trained("tiny", str(tmp_path / "run"), code=2, script=WITHOUT)
-    assert message == "slvr-train: torch and transformers is missing: pip install 'slvr[train]'\n"
+    assert message == "slvr-train: torch and transformers is missing: pip install '.[train]' in a clone\n"
     assert not (tmp_path / "run").exists()
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
 from slvr_data.annotators.base import Failure, Unfinished
+from slvr_data.requests.ending import ended
 from slvr_data.requests.failures import UnfinishedError
 from slvr_data.requests.messages import Answer, Refusal, Request
 
@@ -26,8 +27,8 @@ class Asks(Protocol):
 async def ask_together(client: Asks, requests: Sequence[Request[T]]) -> list[Answer[T] | Refusal | Unfinished]:
     """Answers to requests about one picture, in their order.
 
-    What stays unfinished for one request costs the others nothing. An error that stops the run
-    (`ServerError`) cancels what is under way.
+    What stays unfinished for one request costs the others nothing. An error that stops the run (`ServerError`) is
+    raised when calls that are under way have ended, or after a while.
     """
     if not requests:
         return []
@@ -35,10 +36,8 @@ async def ask_together(client: Asks, requests: Sequence[Request[T]]) -> list[Ans
     tasks = [asyncio.ensure_future(_ask(client, request)) for request in requests[1:]]
     try:
         return [first, *await asyncio.gather(*tasks)]
-    except BaseException:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    except BaseException as error:
+        await ended(tasks, error)
         raise
 
 

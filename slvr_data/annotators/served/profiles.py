@@ -12,6 +12,7 @@ from slvr_data.annotators.base import AnnotatedPicture, Failure, Profile, Unfini
 from slvr_data.annotators.served.asking import Asks, ask_together, failure_of
 from slvr_data.annotators.served.replies import Neighbour, profile_schema, read_profile
 from slvr_data.annotators.served.sent import ENCODER, box_text, family, sent_crop, sent_picture
+from slvr_data.annotators.served.told import quoted, shortened, told_of
 from slvr_data.prompts import Prompt, Prompts
 from slvr_data.requests.config import ServedConfig
 from slvr_data.requests.messages import Answer, Message, Refusal, Request, Sampling, SentPicture
@@ -20,8 +21,6 @@ from slvr_data.schema import AttributeProfile, Provenance, Region
 NAME = "served"
 _MOST_NAMES = 30
 """Kinds of other things that a model is told of."""
-_LONGEST = 200
-"""Characters of a source's words that it is told."""
 Look = Literal["whole", "crop"]
 """Whether the model sees the whole picture and the crop, or the crop alone."""
 SHOWN: dict[Look, str] = {
@@ -165,25 +164,14 @@ def context_text(region: Region, others: Sequence[Neighbour]) -> str:
         lines.append(f"The source of the picture calls it {quoted(region.label)}.")
     if region.iscrowd:
         lines.append("The box is drawn around a group of such things: describe what they have in common.")
-    if region.references:
-        lines.append(f"Somebody referred to it as {' and as '.join(map(quoted, region.references[:2]))}.")
-    for asked in region.original_questions[:2]:
-        lines.append(f"The source asks about it: {quoted(asked.question)}")
+    references, questions = told_of(region)
+    if references:
+        lines.append(f"Somebody referred to it as {' and as '.join(references)}.")
+    lines += [f"The source asks about it: {question}" for question in questions]
     names = sorted({shortened(other.label) for other in others})[:_MOST_NAMES]
     if names:
         lines.append(f"Other things annotated on the picture: {', '.join(names)}. Name them so where you mean them.")
     return "\n".join(lines)
-
-
-def quoted(text: str) -> str:
-    """A source's words in quotation marks."""
-    return '"' + shortened(text).replace('"', "'") + '"'
-
-
-def shortened(text: str) -> str:
-    """On one line, and not too long."""
-    line = " ".join(text.split())
-    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
 
 
 def sampling_of(config: ServedConfig, seed: int | None = None) -> Sampling:

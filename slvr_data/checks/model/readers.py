@@ -15,6 +15,7 @@ from slvr_data.checks.model.choices import SCHEMA_NAME, answer_schema, reader_of
 from slvr_data.prompts import Prompt, choices_text
 from slvr_data.queries.served import AskedRegion, QuestionsTask
 from slvr_data.requests.config import ServedConfig
+from slvr_data.requests.ending import ended
 from slvr_data.requests.failures import UnfinishedError
 from slvr_data.requests.messages import Message, Refusal, Request, Sampling, SentPicture
 from slvr_data.schema import Query
@@ -143,15 +144,13 @@ def shown(task: QuestionsTask, region: AskedRegion, served: ServedConfig) -> dic
 async def together(calls: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
     """All results, in order. Where some stay unfinished, the others still end first, and are stored.
 
-    Any other error, and a cancellation, stops the others.
+    Any other error stops the others too, when calls that are under way have ended, or after a while.
     """
     tasks = [asyncio.ensure_future(call) for call in calls]
     try:
         await _until_one_stops_all(tasks)
-    except BaseException:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    except BaseException as stopped:
+        await ended(tasks, stopped)
         raise
     for task in tasks:
         if (error := task.exception()) is not None:

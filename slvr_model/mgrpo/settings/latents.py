@@ -29,6 +29,9 @@ class LatentLossConfig(Section):
     """Weight of what latents are further from the reference's than `stability_margin`."""
     stability_margin: float = Field(0.1, ge=0)
     """How far latents may go for nothing."""
+    alone: bool = False
+    """Let these losses alone move the weights in a lot of which no question has a signal; nothing holds the words
+    where they were then. Unless told, such a lot moves nothing."""
     guard: bool = True
     """Leave `together` out of a step in which latents collapse, as the two next say; else only log."""
     most_ratio: float = Field(1.1, gt=0)

@@ -16,6 +16,10 @@ class LossConfig(Section):
     """Means over a row's tokens, then rows (grpo, arXiv 2402.03300); over the tokens of a batch (bnpo, the released
     code's); over all tokens of a step (dapo, arXiv 2503.14476); over rows times the longest reply (dr_grpo, arXiv
     2503.20783)."""
+    denominator: Literal["all", "kept"] = "all"
+    """What the step is divided by, of rollouts with a reward: all of them, also of questions that `advantages.drop`
+    leaves out, so that few questions with a signal move the weights little (as in TRL); or those kept alone, so that
+    every step is as large as if all had one."""
     clip_low: float = Field(0.2, ge=0, le=1)
     """A ratio below 1 - clip_low earns nothing more."""
     clip_high: float | None = Field(None, ge=0)

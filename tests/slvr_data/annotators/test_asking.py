@@ -10,6 +10,7 @@ import pytest
 
 from slvr_data.annotators.base import Unfinished
 from slvr_data.annotators.served.asking import ask_together, failure_of
+from slvr_data.requests import ending
 from slvr_data.requests.failures import BudgetError, ServerError, UnfinishedError
 from slvr_data.requests.messages import Answer, Refusal, Request, Sampling
 from tests.calls import until
@@ -68,7 +69,8 @@ def test_what_is_unfinished_costs_the_others_nothing(lost: str) -> None:
     assert issubclass(BudgetError, UnfinishedError)
 
 
-def test_a_wrong_server_stops_all_and_leaves_nothing_under_way() -> None:
+def test_a_wrong_server_stops_all_and_leaves_nothing_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ending, "UNDER_WAY", 0.2)
     desk = Desk(lambda name: {"a": accepted("a"), "b": ServerError("wrong key")}.get(name))
 
     async def run() -> int:
@@ -78,6 +80,24 @@ def test_a_wrong_server_stops_all_and_leaves_nothing_under_way() -> None:
 
     assert asyncio.run(run()) == 0
     assert sorted(desk.cancelled) == ["c", "d"] and desk.open == 0
+
+
+def test_what_is_under_way_when_another_call_ends_the_run_is_waited_for() -> None:
+    """It is paid for; whoever asks keeps its reply."""
+    came: list[str] = []
+
+    class Slow:
+        async def ask(self, asked: Request[T]) -> Answer[T] | Refusal:
+            name = str(asked.purpose)
+            if name == "b":
+                raise ServerError("wrong key")
+            await asyncio.sleep(0 if name == "a" else 0.2)
+            came.append(name)
+            return accepted(name)  # type: ignore[return-value]
+
+    with pytest.raises(ServerError, match="wrong key"):
+        asyncio.run(ask_together(Slow(), [request(name) for name in "abcd"]))
+    assert came == ["a", "c", "d"]
 
 
 def test_cancelling_cancels_the_calls() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import io
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
+from PIL import Image
 
 from slvr_data.avoid.given import names_of, open_given
 from slvr_data.avoid.reading import described_rows
@@ -161,6 +163,36 @@ def test_columns_of_pictures(tmp_path: Path) -> None:
     (tmp_path / "in.jpg").write_bytes(PICTURE)
     found = names(tmp_path / "path.parquet")
     assert found["path.parquet:1"] is None and "not.jpg" in str(found["path.parquet:2"])
+
+
+def test_a_table_names_files_below_its_folder_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("slvr_data.tables.MAX_FILE_BYTES", len(PICTURE))
+    folder = tmp_path / "given"
+    mine = tmp_path / "mine.jpg"
+    mine.write_bytes(PICTURE)
+    paths = [str(mine), "../mine.jpg", "in.jpg", "heavy.jpg"]
+    parquet(folder / "a.parquet", image=[{"bytes": None, "path": path} for path in paths])
+    (folder / "in.jpg").write_bytes(PICTURE)
+    (folder / "heavy.jpg").write_bytes(PICTURE + b"x")
+    found = names(folder / "a.parquet")
+    assert found["a.parquet:3"] is None
+    for number, why in ((1, "is absolute"), (2, "climbs out"), (4, f"at most {len(PICTURE)} are read")):
+        assert why in str(found[f"a.parquet:{number}"])
+
+
+def test_pictures_without_a_suffix_are_found(tmp_path: Path) -> None:
+    (tmp_path / "blobs").mkdir()
+    for form in ("JPEG", "PNG", "WEBP", "GIF", "TIFF"):
+        encode(photograph(3)[0], form, tmp_path / "blobs" / form)
+    (tmp_path / "README").write_text("no picture")
+    (tmp_path / "empty").touch()
+    (tmp_path / "gone").symlink_to("nowhere")
+    assert names(tmp_path) == dict.fromkeys(["blobs/GIF", "blobs/JPEG", "blobs/PNG", "blobs/TIFF", "blobs/WEBP"])
+
+
+def encode(data: bytes, form: str, path: Path) -> None:
+    with Image.open(io.BytesIO(data)) as picture:
+        picture.save(path, form)
 
 
 def test_tables_without_pictures_are_named(tmp_path: Path) -> None:

@@ -163,5 +163,5 @@ def test_each_file_stands_in_the_index_once(tmp_path: Path, shots: list[Image.Im
 
 def test_without_opencv_it_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cv2", None)
-    with pytest.raises(UsageError, match=r"pip install 'slvr\[avoid\]'"):
+    with pytest.raises(UsageError, match=r"pip install '\.\[avoid\]' in a clone"):
         require()

@@ -92,6 +92,18 @@ def test_what_was_not_sent_is_kept_only_where_nobody_went_on(copy: Copy, tmp_pat
     assert any("2 things" in line for line in last.said)
 
 
+def test_embeddings_that_were_not_sent_are_kept_and_sent_wherever_others_went_on(copy: Copy) -> None:
+    """They were paid for while the address could not be reached, and no other run has them."""
+    copy.unit("crop/a", images="1")
+    copy.sending.work()
+    copy.unit("embeddings/model/b", texts="3")
+    copy.unit("crop/mine", images="2")
+    again = Copy(copy.place, copy.folder).fetch(contiguous=False)
+    assert (again.work / "embeddings" / "model" / "b").exists() and not (again.work / "crop" / "mine").exists()
+    again.sending.work()
+    assert "embeddings/model/b/whole.json" in again.names()
+
+
 def test_a_scratch_that_is_removed_while_it_is_used_takes_nothing_along(copy: Copy) -> None:
     copy.unit("crop/a", images="1")
     copy.sending.work()

@@ -10,6 +10,7 @@ import pytest
 
 from slvr_data.errors import UsageError
 from slvr_data.manifest import FORMAT, NAME
+from slvr_data.remote.artefacts import MARK
 from slvr_data.remote.fetching import WHOLE, fetch_published
 from slvr_data.remote.place import Place
 from slvr_data.schema import SCHEMA_VERSION
@@ -36,6 +37,7 @@ def test_a_manifest_cannot_name_a_file_of_the_user(place: Place, tmp_path: Path,
 def test_a_unit_lies_below_the_working_folder(copy: Copy, tmp_path: Path) -> None:
     digest = hashlib.sha256(EVIL).hexdigest()
     whole = json.dumps({"files": {"x.parquet": [len(EVIL), digest]}}).encode()
+    copy.place.write(f".work/{MARK}", b"")
     for name in ("../beside", "crop/sound"):
         copy.place.write(f".work/{name}/x.parquet", EVIL)
         copy.place.write(f".work/{name}/{WHOLE}", whole)

@@ -141,7 +141,7 @@ def test_after_all_retries_it_is_unfinished_and_nothing_is_stored(tmp_path: Path
         ):
             with pytest.raises(UnfinishedError, match="no reply after 3 calls: 500 no"):
                 await client.ask(asking())
-            assert len(server.bodies) == 3
+            assert len(server.bodies) == 3 + 1, "and one that tells whether it is this request alone"
             assert client._store is not None
             assert client._store.get(request_key(asking(), client.config, 0)) is None
             assert client.stopped is None, "the others go on"
@@ -366,7 +366,9 @@ def test_the_key_is_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
     async def work() -> None:
         def reply(number: int, body: dict[str, Any]) -> object:
             if number in (0, 1, 2):
-                return completion(None, refusal=f"I will not. Incorrect API key provided: {key}")
+                return completion(None, refusal="I will not")
+            if number == 6:  # the plain call that tells whether the request alone was turned down
+                return completion()
             words = {"error": {"message": f"Incorrect API key provided: {key}"}}
             status = {3: 400, 4: 500, 5: 429}.get(number, 401)
             return web.json_response(words, status=status)

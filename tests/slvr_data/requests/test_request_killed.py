@@ -193,7 +193,7 @@ def test_a_full_disk_of_the_set_is_one_clear_line_and_loses_nothing(tmp_path: Pa
     assert len(rows(tmp_path / "set")) == 900
 
 
-@pytest.mark.parametrize("after", ["put", "allow_more", "flush", "close"])
+@pytest.mark.parametrize("after", ["check", "allow_more", "flush", "close"])
 def test_an_error_in_the_background_is_raised_by_every_later_call(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: str
 ) -> None:
@@ -202,7 +202,7 @@ def test_an_error_in_the_background_is_raised_by_every_later_call(
     (tmp_path / "set" / "segments").rmdir()
     store.put(reply(0))
     wait_for(lambda: store._writer._error)
-    arguments = {"put": [reply(1)], "allow_more": ["a", 1]}
+    arguments = {"allow_more": ["a", 1]}
     for _ in range(2):
         with pytest.raises(RunError, match=r"writing .*00000001-replies-.* failed"):
             getattr(store, after)(*arguments.get(after, []))
@@ -214,6 +214,22 @@ def test_an_error_in_the_background_is_raised_by_every_later_call(
             store.close()
     with RequestStore(tmp_path / "set", tmp_path / "here") as again:
         assert again.get(reply(0).key) == reply(0)
+
+
+def test_a_reply_is_kept_when_the_folder_takes_no_segments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The local database is there for that: what has come is paid for."""
+    monkeypatch.setattr(writer, "SEGMENT_SECONDS", 0.05)
+    store = RequestStore(tmp_path / "set", tmp_path / "here")
+    (tmp_path / "set" / "segments").rmdir()
+    store.put(reply(0))
+    wait_for(lambda: store._writer._error)
+    for number in range(1, 200):
+        store.put(reply(number))
+    with pytest.raises(RunError):
+        store.close()
+    with RequestStore(tmp_path / "set", tmp_path / "here") as again:
+        assert all(again.get(reply(number).key) == reply(number) for number in range(200))
+    assert missing(tmp_path / "set", tmp_path / "there", 200) == []
 
 
 def test_an_error_of_the_run_is_not_hidden_by_one_of_the_store(tmp_path: Path) -> None:

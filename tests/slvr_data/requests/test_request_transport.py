@@ -272,6 +272,10 @@ def test_an_address_that_is_none_is_a_usage_error() -> None:
         with pytest.raises(UsageError, match="--base-url"):
             Transport(url, ServedConfig())
     assert Transport("http://user:word@host:8000/v1/", ServedConfig()).url == "http://host:8000/v1"
+    for url in ("user:sk-hidden@host:8000/v1", "ftp://user:sk-hidden@host/v1", "host/v1?key=sk-hidden"):
+        with pytest.raises(UsageError, match=r"--base-url .*host") as refused:
+            Transport(url, ServedConfig())
+        assert "sk-hidden" not in str(refused.value)
 
 
 def test_a_missing_package_is_one_sentence() -> None:
@@ -283,7 +287,7 @@ def test_a_missing_package_is_one_sentence() -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert found.stderr.splitlines()[-1].endswith(
-        "calling a server needs the package openai: pip install 'slvr[serve]'"
+        "calling a server needs the package openai: pip install '.[serve]' in a clone"
     )
 
 

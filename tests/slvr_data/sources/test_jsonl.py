@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from slvr_data.sources import jsonl
-from slvr_data.sources.base import Malformed, ParsedRow, SourceConfig
+from slvr_data.sources import rows as lines
+from slvr_data.sources.base import MAX_RECORD, Malformed, ParsedRow, SourceConfig, cut_record, record_text
 from slvr_data.sources.jsonl import Jsonl
 from tests.support import write_jsonl
 
@@ -116,6 +117,29 @@ def test_lines_without_end_are_not_read_as_json(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(jsonl, "MAX_LINE_BYTES", 50)
     found = parsed(tmp_path, row(label="x" * 50))
     assert isinstance(found, Malformed) and found.reason == "line-too-long"
+
+
+def test_of_a_line_without_end_the_beginning_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of another form may be one line of gigabytes: neither memory nor the plan may hold it."""
+    monkeypatch.setattr(lines, "MAX_ROW_BYTES", 5000)
+    monkeypatch.setattr(lines, "MAX_RECORD", 100)
+    whole = json.dumps({"annotations": ["x" * 50] * 1000})
+    path = tmp_path / "instances.json"
+    path.write_text(f"{whole}\n{json.dumps(row())}\n{'y' * 5001}")
+    found = [raw for unit in source(path).units(None) for raw in unit.rows]
+    assert sorted(raw.line for raw in found) == [1, 2, 3]
+    first, second, third = sorted(found, key=lambda raw: raw.line)
+    assert first.problem is not None and first.problem.reason == "line-too-long"
+    assert f"has {len(whole)} bytes" in first.problem.evidence and "source is coco" in first.problem.evidence
+    assert record_text(first.payload) == f"{whole[:100]}... ({len(whole)} bytes in all)"
+    assert second.problem is None
+    assert third.problem is not None and "has 5001 bytes" in third.problem.evidence
+
+
+def test_a_record_is_cut_once() -> None:
+    long = "x" * (2 * MAX_RECORD)
+    assert cut_record(long) == cut_record(cut_record(long)) == f"{long[:MAX_RECORD]}... ({len(long)} characters in all)"
+    assert cut_record(long[:MAX_RECORD]) == long[:MAX_RECORD]
 
 
 def test_ids_are_told_apart_within_a_file_only(tmp_path: Path) -> None:

@@ -165,9 +165,24 @@ def test_sharding_divides_and_gathers() -> None:
     for field in ("weights", "gradients", "optimiser"):
         assert getattr(sharded, field) == getattr(one, field) // 8
     assert 0 < sharded.copies < one.weights / 4 and sharded.language == one.language
+    # by hand: two layers and what lies outside of them in bf16; the gradients of one layer, in bf16 and to be summed in
+    # fp32, and of what is trained outside, which is summed in fp32 when activations have gone
+    parts = one.parameters.parts
+    layer, outside = parts["layers"] // 36, parts["embedding"] + parts["projection"] + parts["latents"]
+    assert sharded.copies == 2 * (outside + parts["merger"] + 2 * layer) + 2 * outside + 6 * layer
+    small = estimate(made, Setup(Step(1, 600, checkpointing=True), gpus=8, shard=True))
+    kept = small.weights + small.gradients + small.optimiser + small.copies
+    assert small.last == 4 * outside and small.total == kept + max(small.last, small.language + small.vocabulary)
+    assert (one.last, estimate(made, Setup(step, gpus=8, shard=True, accumulation=16)).total) == (0, sharded.total)
     # by hand: 16 bytes of a trained parameter, 4 of a frozen one
     trained = one.parameters.trained(one.setup)
     assert one.weights + one.gradients + one.optimiser == 16 * trained + 4 * (one.parameters.total - trained)
+
+
+def test_own_latents_keep_keys_and_values_of_each_call() -> None:
+    made, step = shape_config("7b"), Step(1, 1184)
+    once, own = (estimate(made, Setup(step, calls=calls)) for calls in (0, 6))
+    assert own.language - once.language == 6 * 2 * 28 * 3584 * 2 * 1184  # 2.65 GiB
 
 
 def test_tokens_and_rows_that_fit() -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from slvr_data.errors import RunError
-from slvr_model.mgrpo.gate import Drift, check, drift, gate
+from slvr_model.mgrpo.gate import Drift, apart, check, drift, gate
 from slvr_model.mgrpo.settings.sampling import GateConfig
 from tests.slvr_model.mgrpo.rollout_support import generator, new_talkative, shown
 
@@ -62,8 +62,11 @@ def test_the_numbers_of_a_drift() -> None:
         (Drift(9, 2e-4, 1e-5, 1.0, 1.0), torch.float32, "gate.exact"),
         (Drift(9, float("nan"), float("nan"), 1.0, 1.0), torch.float32, "is nan over 9 tokens"),
         (Drift(9, 0.5, 0.02, 1.0, 1.0), torch.bfloat16, "mean difference .* is 0.02 .*gate.mean allows 0.01"),
+        (Drift(9, 0.5, 0.02, 1.0, 1.0), torch.bfloat16, r"none was seen at 7B\).*--set gate\.mean=0\.03 lets it pass"),
         (Drift(9, 0.5, 0.005, 0.89, 1.0), torch.bfloat16, "1st percentile .* is 0.89 .*gate.lowest allows 0.9"),
+        (Drift(9, 0.5, 0.005, 0.89, 1.0), torch.bfloat16, r"--set gate\.lowest=0\.835 lets it pass"),
         (Drift(9, 0.5, 0.005, 0.95, 1.11), torch.bfloat16, "99th percentile .* is 1.11 .*gate.highest allows 1.1"),
+        (Drift(9, 0.5, 0.005, 0.95, 1.12), torch.bfloat16, r"--set gate\.highest=1\.18 lets it pass"),
         (Drift(9, 0.5, float("nan"), 0.95, 1.0), torch.bfloat16, "is nan"),
     ],
 )
@@ -75,3 +78,19 @@ def test_numbers_outside_name_their_setting(found: Drift, dtype: torch.dtype, sa
 def test_rounding_of_bfloat16_passes() -> None:
     check(Drift(9, 0.5, 0.009, 0.91, 1.09), DEFAULT, torch.bfloat16)
     check(Drift(9, 1e-4, 1e-5, 0.5, 2.0), DEFAULT, torch.float32)
+
+
+def test_the_drift_of_several_processes_is_that_of_all_their_tokens() -> None:
+    """An outlier among few tokens of one process is none among those of all."""
+    dice = torch.Generator().manual_seed(0)
+    ours, theirs = -torch.rand(8, 70, generator=dice), -torch.rand(8, 70, generator=dice)
+    ours = theirs + 0.01 * ours
+    ours[3, 5] += 0.3
+    sampled = torch.rand(8, 70, generator=dice) < 0.9
+    parts = [apart(ours[row], theirs[row], sampled[row]) for row in range(8)]
+    found = Drift.over(parts)
+    assert found == Drift.of(ours, theirs, sampled)
+    check(found, DEFAULT, torch.bfloat16)
+    with pytest.raises(RunError, match=r"gate\.highest"):
+        check(Drift.over(parts[3:4]), DEFAULT, torch.bfloat16)
+    assert Drift.over([parts[0], parts[1][:0]]) == Drift.over(parts[:1]), "a process may have no token"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
 from slvr_data.errors import RunError, UsageError
@@ -44,7 +45,7 @@ class Listed:
     def several(self, numbers: Sequence[int]) -> list[Sample]:
         return [self[number] for number in numbers]
 
-    def rows(self) -> Iterator[list[dict[str, Any]]]:
+    def rows(self, *columns: str) -> Iterator[list[dict[str, Any]]]:
         yield [vars(sample) for sample in self.held]
 
 
@@ -233,13 +234,20 @@ def test_an_unusable_group_is_replaced_counted_and_ends_the_run_beyond_the_budge
         feed(Broken(held, {sample.image_id for sample in held}), 2).at(0)
 
 
-def test_held_out_regions_are_the_last_and_their_pictures_are_not_learnt() -> None:
-    held = about(6)
-    held = [replace(sample, image_id="i04") if sample.region_id == "r03" else sample for sample in held]
+def test_held_out_regions_are_of_pictures_by_hash_which_are_not_learnt() -> None:
+    held = [replace(sample, image_id=f"i{int(sample.region_id[1:]) // 2}") for sample in about(120)]
     groups = Groups(Listed(held), GroupsConfig())
-    assert split_off(groups, GroupsConfig(), 2) == ((0, 1, 2), (4, 5))  # region 3 is of the picture of region 4
-    assert split_off(groups, GroupsConfig(limit=2), 1) == ((0, 1), (5,))
-    assert split_off(groups, GroupsConfig(), 0) == (tuple(range(6)), ())
+    learnt, apart = split_off(groups, GroupsConfig(), 5)  # of 60 pictures with two regions each
+    pictures = [groups.pictures[number] for number in apart]
+    assert len(apart) == 5 and len(set(pictures)) == 3, "one picture in twenty, unless they have too little"
+    assert not {groups.pictures[number] for number in learnt} & set(pictures) and len(learnt) == 120 - 6
+    assert apart == tuple(sorted(apart)) and apart[-1] < 119, "not the last ones"
+    assert split_off(Groups(Listed(held[::-1]), GroupsConfig()), GroupsConfig(), 5)[1] == tuple(
+        sorted(119 - number for number in apart)
+    ), "whatever their order"
+    assert split_off(groups, GroupsConfig(limit=2), 5)[0] == learnt[:2]
+    assert split_off(groups, GroupsConfig(), 0) == (tuple(range(120)), ())
+    groups = Groups(Listed(about(6)), GroupsConfig())
     with pytest.raises(UsageError, match=r"6 regions, of which 9 are held out.*evaluation\.regions must be fewer"):
         split_off(groups, GroupsConfig(), 9)
 
@@ -322,3 +330,19 @@ def test_pictures_are_shown_as_they_are_published_and_decoded_once(
     picture = group.samples[0].picture
     assert isinstance(picture, Image.Image) and picture.mode == "RGB"
     assert group.box[2] <= picture.size[0] and group.box[3] <= picture.size[1]
+
+
+def test_a_regions_picture_is_prepared_once_for_all_its_questions() -> None:
+    model, processor = tiny()
+    rows = SampleRows(processor, model.layout)
+    picture, other = samples()[2].picture, samples()[0].picture
+    held = [replace(samples()[place], picture=picture) for place in (2, 3)]
+    made = [rows.asked(one, lettered=lettered) for one in held for lettered in (False, True)]
+    assert len({id(one.pictures[0]) for one in made}) == 1, "one copy of its patches"
+    for one, sample, lettered in zip(made, (held[0], held[0], held[1], held[1]), (False, True) * 2, strict=True):
+        alone = SampleRows(processor, model.layout).asked(sample, lettered=lettered)
+        assert one.prefix == alone.prefix and one.blocks[0].prompt == alone.blocks[0].prompt
+        assert one.pictures[0].key == alone.pictures[0].key and one.pictures[0].size == alone.pictures[0].size
+        assert torch.equal(one.pictures[0].patches_PX, alone.pictures[0].patches_PX)
+    assert rows.asked(replace(held[0], picture=other)).pictures[0].key != made[0].pictures[0].key
+    assert rows.asked(held[0]).pictures[0].key == made[0].pictures[0].key

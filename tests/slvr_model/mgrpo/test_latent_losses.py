@@ -9,6 +9,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from slvr_data.errors import RunError, UsageError
 from slvr_model.mgrpo.latent_losses import RegionLatents, effective_rank, latent_loss
@@ -245,3 +246,28 @@ def test_bad_input() -> None:
         assert told in str(raised.value)
     assert not LatentLossConfig(together=0, apart=0, stability=0).active
     assert not LatentLossConfig(together=1, apart=0, stability=0, guard=False).needs_reference
+
+
+@pytest.mark.parametrize("kind", ["cosine", "l2"])
+def test_nothing_is_held_of_the_size_of_all_pairs_of_latents(kind: str) -> None:
+    """Queries times queries times slots times width would be gigabytes; their products are enough."""
+    queries, slots, width = 40, 4, 64
+    dice = torch.Generator().manual_seed(0)
+    visual = torch.randn(queries, slots, width, generator=dice).requires_grad_()
+    held = RegionLatents(torch.arange(queries) // 3, visual)
+    most = [0]
+
+    class Sizes(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            out = func(*args, **(kwargs or {}))
+            most[0] = max(
+                [most[0], *(one.numel() for one in torch.utils._pytree.tree_leaves(out) if hasattr(one, "numel"))]
+            )
+            return out
+
+    with Sizes():
+        latent_loss(
+            held, config(distance=kind), reference=RegionLatents(held.region_N, visual.detach() + 1)
+        ).total.backward()
+    assert visual.grad is not None and float(visual.grad.abs().max()) > 0
+    assert 0 < most[0] <= queries * slots * max(queries, width)

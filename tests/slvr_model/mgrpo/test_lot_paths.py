@@ -49,13 +49,14 @@ def all_but_the_longest(facts: Facts, config: RewardConfig) -> Rewards:
 
 
 def sums(played: Played, config: MgrpoConfig) -> tuple[float, int]:
-    """(minus the advantages of all that was drawn in rows with a signal, how much that is), place by place."""
+    """(minus the advantages of all that was drawn in rows with a signal, how much is drawn in all), place by place."""
     routing, decoded = config.advantages.routing, played.rollouts.decoded
     assert routing is not None
     total, count, right_kG = 0.0, 0, played.rewards.right_kG
     for row in range(len(decoded.ids_BT)):
         query, number = divmod(row, played.rollouts.number)
         if not played.advantages.kept_kG[query, number]:
+            count += int((decoded.sampled_BT[row] | decoded.latent_BT[row]).sum())
             continue
         others = [float(one.float().mean()) for at, one in enumerate(right_kG) if at != query]
         seen, gained = sum(others) / len(others) >= 0.5, float(played.advantages.values_kG[query, number])

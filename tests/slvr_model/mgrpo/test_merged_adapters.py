@@ -10,14 +10,15 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from slvr_model.checkpoints import open_checkpoint
+from slvr_model.checkpoints import SHIPPED, open_checkpoint
+from slvr_model.checkpoints.precision import is_merged
 from slvr_model.mgrpo.scoring import scored
 from slvr_model.mgrpo.types import Rollouts
 from slvr_model.modeling import SlvrModel
 from slvr_model.sft.config import LoraConfig, ModelConfig, SftConfig
 from slvr_model.sft.learner import Learner
 from slvr_model.sft.start import open_start, prepare
-from slvr_model.sft.trainer import save_learner
+from slvr_model.sft.weights import save_learner
 from tests.slvr_model.mgrpo.rollout_support import generator, shown
 
 MOVED = 1.4e-4
@@ -52,7 +53,7 @@ def test_a_merged_checkpoint_says_what_the_policy_says(tmp_path: Path) -> None:
     with torch.no_grad():
         for parameter in moved.parameters():
             if parameter.requires_grad:
-                parameter += MOVED * torch.randn(parameter.shape, generator=dice)
+                parameter.add_(torch.randn(parameter.shape, generator=dice), alpha=MOVED)
     _, processor = open_start(CONFIG.model, None, 0)
     learner = Learner(moved, made.objective)
     save_learner(learner, processor, tmp_path, learner.state_dict(), CONFIG)
@@ -76,6 +77,7 @@ def test_what_stands_still_stays_in_bfloat16_in_the_file(tmp_path: Path) -> None
         wide = adapted or name.startswith("latents.")
         assert tensor.dtype == (torch.float32 if wide else torch.bfloat16), name
     assert json.loads((tmp_path / "config.json").read_text())["dtype"] == "float32"
+    assert is_merged(tmp_path) and not is_merged(SHIPPED["slvr:tiny"])
     reopened, _ = open_checkpoint(str(tmp_path))
     assert {parameter.dtype for parameter in reopened.parameters()} == {torch.float32}
     maps = model.latents.state_dict()

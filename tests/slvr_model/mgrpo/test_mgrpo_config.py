@@ -159,3 +159,9 @@ def test_records_of_a_stage_have_its_name_and_refuse_another_run(tmp_path: Path)
     records.check_same(tmp_path, loaded("judge.timeout=5"), facts, stage="mgrpo", free=(*records.FREE, "judge"))
     with pytest.raises(UsageError, match="the starting model has changed"):
         records.check_same(tmp_path, config, facts | {"start": {"name": "x"}}, stage="mgrpo")
+
+
+def test_what_lies_in_the_hosts_memory_is_shared_out() -> None:
+    with pytest.raises(UsageError, match=r'offload with kind "none", of which every process holds all: take'):
+        loaded("sharding.offload=true")
+    assert loaded("sharding={offload: true, kind: fsdp2}").sharding.offload

@@ -24,7 +24,7 @@ from tests.builds import wait_for
 from tests.inside import inside
 from tests.slvr_model.sft.test_sft_processes import apart, logged, on_one_node, several
 
-CLOSE = 1e-5
+CLOSE, ROUNDING = 1e-5, 1e-4
 START = ("--config", "mgrpo-tiny-debug", "--init", "slvr:tiny")
 SETTINGS = (
     "training.regions=4", "training.micro_rows=6", "sampling.temperature=1.5", "evaluation.regions=3", "saving.every=1"
@@ -55,7 +55,8 @@ def assert_learnt_alike(run: Path, one: Path) -> None:
     for line, other in zip(lines, logged(run), strict=True):
         assert line.keys() == other.keys()
         for name, value in line.items():
-            assert other[name] == pytest.approx(value, rel=1e-3, abs=CLOSE), (run.name, line["step"], name)
+            near = ROUNDING if name.startswith("drift/") else CLOSE  # nothing but rounding stands there
+            assert other[name] == pytest.approx(value, rel=1e-3, abs=near), (run.name, line["step"], name)
     assert distance(run, one) < CLOSE, run.name
     assert rollouts_of(run) == rollouts_of(one), run.name
 
@@ -90,14 +91,15 @@ def test_two_processes_learn_what_one_learns(scenes_set: Path, tmp_path: Path) -
     whole, parted = ({n: v["exp_avg"] for n, v in one["state"].items()} for one in moments)
     assert whole.keys() == parted.keys() and all(whole[n].shape == parted[n].shape for n in whole)
     assert max(float((whole[n] - parted[n]).abs().max()) for n in whole) < CLOSE
-    shutil.rmtree(tmp_path / "shared" / "checkpoint")
+    for gone in ("checkpoint", "checkpoint-2"):
+        shutil.rmtree(tmp_path / "shared" / gone)
     assert "from checkpoint-1" in apart("-m", "slvr_model.mgrpo", *options, "--resume")
     assert_learnt_alike(tmp_path / "shared", tmp_path / "one")
 
 
 @pytest.mark.slow
 def test_one_or_two_go_on_with_what_two_that_were_killed_began(scenes_set: Path, tmp_path: Path) -> None:
-    """One waits for an evaluator then, the other for it; the second step is done and not kept."""
+    """One waits for an evaluator then, the other for it; the second step is kept, and neither evaluated nor logged."""
     script = tmp_path / "holding.py"
     script.write_text(HOLDING)
     command = f"{sys.executable} {script} {{checkpoint}} {{step}}"
@@ -110,15 +112,16 @@ def test_one_or_two_go_on_with_what_two_that_were_killed_began(scenes_set: Path,
             each.send_signal(signal.SIGKILL)
         assert [each.wait() for each in both] == [-signal.SIGKILL] * 2
     (tmp_path / "hold").unlink()
-    assert [folder.name for folder in records.checkpoints(tmp_path / "two")] == ["checkpoint-1"]
+    assert [folder.name for folder in records.checkpoints(tmp_path / "two")] == ["checkpoint-1", "checkpoint-2"]
+    assert len((tmp_path / "two/checkpoint-2" / records.LOG).read_text().splitlines()) == 2, "of steps 0 and 1"
     shutil.copytree(tmp_path / "two", tmp_path / "fewer")
     said = {
         "fewer": inside("slvr-train", "mgrpo", *told(scenes_set, tmp_path / "fewer", *more), "--resume"),
         "two": apart("-m", "slvr_model.mgrpo", *told(scenes_set, tmp_path / "two", *more), "--resume"),
     }
     one = json.loads((tmp_path / "one/checkpoint/mgrpo.json").read_text())
-    for name, gone_on in (("fewer", [{"from_step": 1, "processes": 1}]), ("two", None)):
-        assert "3 steps, from checkpoint-1\n" in said[name] and said[name].count("step 3/3: reward") == 1
+    for name, gone_on in (("fewer", [{"from_step": 2, "processes": 1}]), ("two", None)):
+        assert "3 steps, from checkpoint-2\n" in said[name] and said[name].count("step 3/3: reward") == 1
         assert_learnt_alike(tmp_path / name, tmp_path / "one")
         facts = json.loads((tmp_path / name / "checkpoint/mgrpo.json").read_text())
         assert (facts["processes"], facts.get("gone_on")) == (2, gone_on)

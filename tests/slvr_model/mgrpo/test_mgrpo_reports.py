@@ -66,3 +66,9 @@ def test_a_run_that_is_refused_writes_into_nobodys_folder(set_up: Callable[..., 
     with pytest.raises(UsageError, match=r"holds a run of stage 1 \(sft\.yaml\)"):
         train_mgrpo(config, "slvr:tiny")
     assert [one.name for one in config.out.iterdir()] == ["sft.yaml"]
+
+
+def test_nothing_is_taken_off_a_gpu_where_there_is_none(set_up: Callable[..., MgrpoConfig]) -> None:
+    config = set_up(*QUICK, "sharding={kind: fsdp2, offload: true}", "training.device=cpu")
+    with pytest.raises(UsageError, match=r"sharding\.offload takes off a GPU what is not in use, but no GPU is used"):
+        train_mgrpo(config, "slvr:tiny")

@@ -31,7 +31,7 @@ def test_a_run_goes_on_to_the_same_bits(set_up: SetUp, capfd: pytest.CaptureFixt
     """As if it had been killed behind its first checkpoint; the real kill is a slow test."""
     settings = (
         "training.steps=3", "training.lora={rank: 2, dropout: 0.1}", "evaluation.every=2", "sampling.temperature=1.5",
-        "preflight.regions=1",
+        "preflight.regions=1", "saving.keep=3",
     )  # fmt: skip
     asked: list[tuple[str, int]] = []
 
@@ -59,7 +59,8 @@ def test_a_run_goes_on_to_the_same_bits(set_up: SetUp, capfd: pytest.CaptureFixt
     cut = whole.out.with_name("cut")
     shutil.copytree(whole.out, cut)
     shutil.rmtree(cut / FINAL)
-    (cut / "checkpoint-2" / records.COMPLETE).unlink()
+    for number in (2, 3):
+        (cut / f"checkpoint-{number}" / records.COMPLETE).unlink()
     (cut / ".checkpoint-3.tmp").mkdir()
     with pytest.raises(UsageError, match=r"training\.learning_rate was 3e-05 and is 0\.1"):
         train_mgrpo(set_up(*settings, "training.learning_rate=0.1", out="cut"), START, resume=True)

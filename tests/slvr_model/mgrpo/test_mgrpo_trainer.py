@@ -54,7 +54,8 @@ def test_an_answers_reward_reaches_the_latents_where_they_are_computed_again(fee
 
 
 def test_losses_on_latents_have_the_gradient_of_all_regions_together() -> None:
-    config = configured(training={"micro_rows": 1}, latents={"together": 1.0, "apart": 1.0, "apart_margin": 2.0})
+    pulls = {"together": 1.0, "apart": 1.0, "apart_margin": 2.0, "alone": True}
+    config = configured(training={"micro_rows": 1}, latents=pulls)
     bench = Bench(config, rewarder=lambda facts, _: earned(torch.ones(facts.queries, facts.rollouts)))
     numbers = bench.learnt()
     assert numbers["rows"] == 0 and numbers["loss/policy"] == 0, "groups without signal are left out"
@@ -87,7 +88,7 @@ def test_a_lots_pictures_are_encoded_once(apart: bool) -> None:
         with counted(bench.model.model.visual) as mine, counted(reference.model.model.visual) as its:
             played, first = bench.player.play(bench.shown, number)
             monitored(config, bench.player, played, bench.update)
-            assert bench.update.learn(1, played, first)["rows"] > 4
+            assert bench.update.learn(1, played, first)["rows"] > 2, "in several parts"
         assert mine == [sum(sizes)] and its == ([sum(sizes)] if apart else []), "one pass of a tower"
 
 

@@ -115,3 +115,16 @@ def test_a_picture_is_read_below_its_folder_alone(tmp_path: Path) -> None:
             samples[2 * number]
     with pytest.raises(UsageError, match=r"data\.pictures .* is not a folder"):
         PairSamples(file, tmp_path / "nowhere", whole=False, budget=0)
+
+
+def test_pairs_without_boxes_are_regions_of_their_own(tmp_path: Path) -> None:
+    """As the data is released: several pairs on one picture, about whatever is in it."""
+    pairs = [{"id": f"p0{pair}-{place}", "bboxes": None} for pair in "abcd" for place in (1, 2)]
+    file = write_rows(tmp_path, [row(0, number + 1, **told) for number, told in enumerate(pairs)])
+    samples = opened(file, whole=True)
+    regions = [samples[number].region_id for number in range(8)]
+    assert [regions.index(one) for one in regions] == [0, 0, 2, 2, 4, 4, 6, 6]
+    assert samples[0].box == samples[7].box == (0.0, 0.0, 48.0, 40.0) and len({s.image_id for s in samples}) == 1
+    boxed = [told | {"bboxes": [[0.25, 0.25, 0.75, 0.5]]} for told in pairs]
+    same = opened(write_rows(tmp_path / "boxed", [row(0, n + 1, **told) for n, told in enumerate(boxed)]))
+    assert len({same[number].region_id for number in range(8)}) == 1, "a box is what they share"

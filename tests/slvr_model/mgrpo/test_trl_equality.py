@@ -25,7 +25,7 @@ from slvr_model.mgrpo.settings import AdvantageConfig, LossConfig
 
 pytestmark = [
     pytest.mark.slow,  # importing trl alone takes several seconds, and only who runs this does
-    pytest.mark.skipif(find_spec("trl") is None, reason="trl is not installed: pip install 'slvr[dev]'"),
+    pytest.mark.skipif(find_spec("trl") is None, reason="trl is not installed: pip install '.[dev]' in a clone"),
 ]
 
 QUERIES, ROLLOUTS, LONGEST, BETA, TEMPERATURE = 3, 4, 7, 0.3, 0.9

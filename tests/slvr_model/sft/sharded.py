@@ -23,7 +23,7 @@ from slvr_model.sft.arguments import WRAPPED, precision
 from slvr_model.sft.config import SftConfig
 from slvr_model.sft.learner import Learner
 from slvr_model.sft.start import add_lora
-from slvr_model.sft.trainer import load_shared, save_learner
+from slvr_model.sft.weights import load_shared, save_learner
 from slvr_model.tiny import tiny_processor, tiny_tokenizer
 from tests.slvr_model.support import config as shape
 from tests.slvr_model.support import model, picture, prefix, taught
@@ -102,7 +102,7 @@ def go_on(folder: Path, rank: int, lora: dict[str, int] | None) -> str:
     with torch.no_grad():
         for parameter in kept.parameters():
             if parameter.requires_grad:
-                parameter += torch.randn(parameter.shape, generator=dice) * 0.1
+                parameter.add_(torch.randn(parameter.shape, generator=dice), alpha=0.1)
         kept.slvr.latents.visual_mean_D += 1
     if rank == 0:
         save_learner(kept, tiny_processor(), folder, kept.state_dict(), config)

@@ -15,7 +15,7 @@ from slvr_model.sft.config import SftConfig
 from slvr_model.sft.settings import as_yaml, load_config, shipped
 from tests.slvr_model.test_train_cli import WITHOUT
 
-RECIPES = ("tiny", "3b", "7b")
+RECIPES = ("tiny", "3b", "7b", "7b-lora")
 
 
 def test_shipped_configurations_are_whole_and_each_recipe_has_a_twin() -> None:
@@ -24,8 +24,8 @@ def test_shipped_configurations_are_whole_and_each_recipe_has_a_twin() -> None:
         assert load_config(name, []).training.rows > 0 and purpose.endswith(".")
     for name in RECIPES:
         recipe, twin = load_config(name, []), load_config(f"{name}-debug", [])
-        assert recipe.objective == twin.objective
-        for key in ("bf16", "checkpointing", "lengths", "lora"):
+        assert recipe.objective == twin.objective and recipe.model.dtype == twin.model.dtype
+        for key in ("bf16", "checkpointing", "lengths", "questions", "lora"):
             assert getattr(recipe.training, key) == getattr(twin.training, key), f"{name}-debug: {key}"
 
 
@@ -106,3 +106,13 @@ def test_a_stream_cannot_choose_among_a_regions_questions() -> None:
     streamed = ["data.access=streamed", "training.lengths=random", "training.steps=2", "data.queries=1"]
     with pytest.raises(UsageError, match=r"data\.queries chooses among all questions of a region"):
         load_config("tiny", streamed)
+
+
+@pytest.mark.parametrize("sharing", ["kind: fsdp2", "kind: deepspeed, stage: 3"])
+def test_regions_with_unequal_slots_are_not_fed_in_turn_to_layers_that_are_shared(sharing: str) -> None:
+    settings = ["objective.kind=lvr", "objective.targets=all", f"sharding={{{sharing}}}"]
+    for feed in ("own", "detached", "mix", "schedule"):
+        with pytest.raises(UsageError, match=f'targets all with feed "{feed}" under sharding.kind'):
+            load_config("tiny", [*settings, f"objective.feed={feed}"])
+    assert load_config("tiny", [*settings, "objective.feed=teacher"]).sharding.kind in sharing
+    load_config("tiny", [*settings, "sharding={kind: deepspeed, stage: 2}"])

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from slvr_data.errors import RunError
@@ -20,10 +24,12 @@ from slvr_model.objectives.config import ObjectiveConfig
 from slvr_model.sample_rows import SampleRows
 from slvr_model.sft.collate import Collator
 from slvr_model.sft.config import SftConfig
+from slvr_model.sft.copying import opened as mapped_file
 from slvr_model.sft.dealing import Deal
 from slvr_model.sft.mapped import MappedSamples, mapped
 from slvr_model.sft.order import PlannedBatches, batches_of, plan_of
-from slvr_model.sft.samples import RowMaker, ShownSamples, StreamedBatches, lengths_of, prefixes_of
+from slvr_model.sft.samples import RowMaker, ShownSamples, StreamedBatches
+from slvr_model.sft.sizes import lengths_of, prefixes_of
 from slvr_model.tiny import new_tiny
 
 Configured = Callable[..., SftConfig]
@@ -57,10 +63,71 @@ def test_the_copy_is_made_once_and_named_when_damaged(scenes_set: Path, tmp_path
     first = mapped(SlvSamples(scenes_set), tmp_path)
     made = (first.folder / "samples.arrow").stat().st_mtime_ns
     assert (mapped(SlvSamples(scenes_set), tmp_path).folder / "samples.arrow").stat().st_mtime_ns == made
-    assert mapped(SlvSamples(scenes_set, embeddings=True), tmp_path).folder != first.folder
+    taught = mapped(SlvSamples(scenes_set, embeddings=True), tmp_path)
+    assert taught.folder != first.folder
+    assert mapped(SlvSamples(scenes_set, embeddings=True, dimension=256), tmp_path).folder == taught.folder
+    vectors = [mapped_file(one.folder / "vectors.arrow") for one in (first, taught)]
+    assert [len(one) for one in vectors] == [0, len(set(taught.column("region_id")))], "of regions, not of questions"
+    assert vectors[1].schema.field("vector").type.value_type == pa.float16(), "as it is published"
+    assert [list(piece[0]) for piece in first.rows("width", "facet")] == [["width", "facet"]]
     (first.folder / "samples.arrow").write_bytes(b"not arrow")
     with pytest.raises(RunError, match=r"is damaged.*remove it"):
         mapped(SlvSamples(scenes_set), tmp_path)
+
+
+def test_pictures_are_copied_once_for_all_that_is_learnt_from_them(scenes_set: Path, tmp_path: Path) -> None:
+    shutil.copytree(scenes_set, tmp_path / "set", ignore=shutil.ignore_patterns(".work"))
+    cache = tmp_path / "cache"
+    folders = [mapped(SlvSamples(tmp_path / "set", embeddings=needed), cache).folder for needed in (True, False)]
+    (pictures,) = cache.glob("pictures-*/pictures.arrow")
+    made = pictures.stat().st_mtime_ns
+    manifest = json.loads((tmp_path / "set/manifest.json").read_text())
+    manifest["configuration"]["embeddings"]["revision"] = "another"
+    (tmp_path / "set/manifest.json").write_text(json.dumps(manifest))
+    assert mapped(SlvSamples(tmp_path / "set"), cache).folder not in folders
+    assert list(cache.glob("pictures-*/*")) == [pictures] and pictures.stat().st_mtime_ns == made
+
+
+def test_a_picture_that_cannot_be_read_is_counted_in_the_copy_as_in_the_set(scenes_set: Path, tmp_path: Path) -> None:
+    shutil.copytree(scenes_set, tmp_path / "set", ignore=shutil.ignore_patterns(".work"))
+    file = next((tmp_path / "set/data/images").glob("train-*.parquet"))
+    table = pq.read_table(file)
+    rows = table.to_pylist()
+    rows[0]["image"]["bytes"] = rows[0]["image"]["bytes"][:90]
+    rows[1]["image"] = None
+    pq.write_table(pa.Table.from_pylist(rows, table.schema), file)
+    published = SlvSamples(tmp_path / "set", budget=1)
+    ids = [one.query_id for one in published]
+    copy = mapped(SlvSamples(tmp_path / "set", budget=1), tmp_path / "cache")
+    assert copy.column("query_id") == ids and copy[0].query_id == ids[0]
+    told = published.accounts
+    assert told.unusable.keys() == {"picture-unreadable"} and copy.accounts["seen"] == told.seen > len(ids)
+    assert copy.accounts["unusable"] == dict(told.unusable)
+    with pytest.raises(RunError, match="cannot be used, more than the error budget"):
+        mapped(SlvSamples(tmp_path / "set"), tmp_path / "other")
+
+
+def test_lengths_are_found_once_and_kept(
+    scenes_set: Path, tmp_path: Path, configured: Configured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy, maker = mapped(SlvSamples(scenes_set), tmp_path), maker_of(configured(), "text")
+    found = lengths_of(copy, 30, maker)
+    asked = list[tuple[str, ...]]()
+    rows = MappedSamples.rows
+    monkeypatch.setattr(MappedSamples, "rows", lambda self, *names: asked.append(names) or rows(self, *names))
+    again = mapped(SlvSamples(scenes_set), tmp_path)
+    assert (
+        lengths_of(again, 30, maker).tolist() == found.tolist()
+        and lengths_of(again, 9, maker).tolist() == found[:9].tolist()
+    )
+    assert not asked, "they are read"
+    assert lengths_of(again, len(copy), maker)[:30].tolist() == found.tolist() and len(asked) == 1
+    assert lengths_of(again, 30, maker_of(configured("data.lettered=0"), "text")).tolist() != found.tolist()
+    assert lengths_of(again, 30, maker_of(configured(), "direct")).tolist() != found.tolist() and len(asked) == 3
+    for file in copy.folder.glob("lengths-*.npy"):
+        file.write_bytes(b"no numbers")
+    with pytest.raises(RunError, match=r"lengths-\w+\.npy is damaged.*remove it"):
+        lengths_of(again, 30, maker)
 
 
 def test_a_showing_is_drawn_from_seed_sample_and_number_alone(copied: MappedSamples, configured: Configured) -> None:

@@ -219,6 +219,28 @@ def test_any_processes_train_what_one_trains_and_go_on_for_each_other(scenes_set
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["7b-debug", "7b-lora-debug"])
+def test_fsdp2_trains_in_bfloat16_and_goes_on_from_weights_that_are_written_once(
+    name: str, scenes_set: Path, tmp_path: Path
+) -> None:
+    """Two processes against one, and a run that is cut off behind its second step."""
+    same = ("training.steps=3", "training.lengths=random", "training.questions=null", "saving.every=1", "saving.keep=9")
+    options = settings(scenes_set, tmp_path / "shared", *same, "training.rows=2", "sharding.kind=fsdp2")
+    script = ("-m", "tests.slvr_model.sft.fsdp_on_cpu", name)
+    apart(*script, *options)
+    shutil.copytree(tmp_path / "shared", tmp_path / "whole")
+    cut_behind(tmp_path / "shared", 2)
+    kept = {file.name for file in (tmp_path / "shared/checkpoint-2").iterdir()}
+    assert {"model.safetensors", "optimizer.bin"} <= kept and "pytorch_model_fsdp.bin" not in kept
+    assert "from checkpoint-2" in apart(*script, *options, "--resume")
+    inside("slvr-train", "sft", "--config", name, *settings(scenes_set, tmp_path / "one", *same, "training.rows=4"))
+    for line, other in zip(logged(tmp_path / "shared"), logged(tmp_path / "one"), strict=True):
+        assert line.get("loss", 0.0) == pytest.approx(other.get("loss", 0.0), rel=0.02)
+    states = [load_file(tmp_path / out / "checkpoint/model.safetensors") for out in ("shared", "whole")]
+    assert states[0].keys() == states[1].keys() and all((one == states[1][key]).all() for key, one in states[0].items())
+
+
+@pytest.mark.slow
 def test_a_run_that_is_killed_goes_on_to_the_same_bits(scenes_set: Path, tmp_path: Path) -> None:
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     more = ("training.steps=8", "saving.every=2", "evaluation.every=4", "evaluation.samples=2")
@@ -271,10 +293,10 @@ def test_sharing_by_deepspeed_is_what_accelerate_takes(stage: int, offload: bool
     assert bool(read.get_value("zero_optimization.stage3_gather_16bit_weights_on_model_save")) == (stage == 3)
 
 
-@pytest.mark.parametrize(("name", "gpus"), [("3b", "1 GPU"), ("7b", "8 GPUs"), ("tiny", "1 GPU")])
+@pytest.mark.parametrize(("name", "gpus"), [("3b", "1 GPU"), ("7b", "8 GPUs"), ("7b-lora", "1 GPU"), ("tiny", "1 GPU")])
 def test_a_dry_run_says_what_it_takes(name: str, gpus: str) -> None:
     said = told(load_config(name, []))
-    assert re.search(rf"^ +(slvr:)?{name}$", said, re.M)
+    assert re.search(rf"^ +(slvr:)?{name.removesuffix('-lora')}$", said, re.M)
     assert "tokens per step and GPU" in said and f"assumed: {gpus}, " in said
 
     def total(*assignments: str) -> float:
@@ -283,5 +305,28 @@ def test_a_dry_run_says_what_it_takes(name: str, gpus: str) -> None:
         return float(line[1])
 
     assert total("training.lora={rank: 16, vocabulary: false}") <= total("training.lora={rank: 16}") <= total()
-    assert total("training.rows=1") < total("training.rows=32")
-    assert total("training.lengths=shared") < total()
+    assert total("training.rows=1") < total("training.rows=64")
+    alone = ("training.lengths=grouped", "training.questions=null")
+    assert total("training.lengths=shared") < total(*alone, "training.rows=64")
+    assert total("training.accumulate=1") == total("training.accumulate=16"), "gradients are added up where they lie"
+    fed = [total("training.checkpointing=false", f"objective.feed={feed}") for feed in ("teacher", "own", "schedule")]
+    assert fed[0] < fed[1] == fed[2], "own latents keep keys and values of each call"
+
+
+def test_a_dry_run_says_what_disk_and_host_must_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    def numbers(name: str, *assignments: str) -> list[float]:
+        said = told(load_config(name, list(assignments)))
+        return [float(one) for one in re.findall(r"^(?:disk|host).*, GiB +([\d.]+)$", said, re.M)]
+
+    # 8.29 billion parameters and 27 million of the latents' maps in float32; Adam's moments of 7.65 billion trained
+    each, most, host = numbers("7b")
+    whole, moments = 4 * 8.32e9 / 2**30, 8 * 7.66e9 / 2**30
+    assert each == pytest.approx(whole + moments, rel=0.01) and most == pytest.approx(3 * each + whole, rel=0.01)
+    assert host == pytest.approx(8 * whole, rel=0.01)
+    assert numbers("7b", "saving.keep=1")[1] == pytest.approx(most - each, abs=0.2)
+    monkeypatch.setenv("WORLD_SIZE", "16")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert numbers("7b")[2] == pytest.approx(host / 2, abs=0.1)
+    # a third of the bytes: 6.5 billion in the layers and the vocabulary in float32, the rest in bfloat16
+    lora = numbers("7b-lora")
+    assert lora[0] < 0.55 * each and lora[2] == pytest.approx(4 * whole / 2, rel=0.02)

@@ -28,7 +28,7 @@ from slvr_model.tiny import new_plain, new_tiny
 
 Configured = Callable[..., SftConfig]
 SHORT = ("training.steps=2", "evaluation.samples=0", "saving.every=9")
-MISSING = r"logging\.report trackio: it is missing; pip install 'slvr\[track\]'"
+MISSING = r"logging\.report trackio: it is missing; pip install '\.\[track\]' in a clone"
 TRACKIO = [] if importlib.util.find_spec("trackio") else [(("logging.report=[trackio]",), MISSING)]
 
 
@@ -40,7 +40,7 @@ SLOW = pytest.mark.slow
 
 
 @pytest.mark.parametrize(
-    "name", ["tiny-debug", pytest.param("3b-debug", marks=SLOW), pytest.param("7b-debug", marks=SLOW)]
+    "name", ["tiny-debug", pytest.param("3b-debug", marks=SLOW), pytest.param("7b-debug", marks=SLOW), "7b-lora-debug"]
 )
 def test_each_twin_trains_to_a_checkpoint_with_its_records(
     name: str, configured: Configured, scenes_set: Path, capfd: pytest.CaptureFixture[str]
@@ -51,7 +51,9 @@ def test_each_twin_trains_to_a_checkpoint_with_its_records(
     started = new_tiny(0)[0] if name == "tiny-debug" else new_plain(0)
     before, after = started.state_dict(), model.state_dict()
     still = [key for key in before if key.startswith("model.visual.")]
-    assert still and all(torch.equal(before[key], after[key]) for key in still), "the vision tower stands still"
+    held = getattr(torch, config.model.dtype)
+    stands = [torch.equal(before[key].to(held), after[key].to(held)) for key in still]
+    assert still and all(stands), "the vision tower stands still"
     moved = "model.language_model.layers.0.mlp.up_proj.weight"
     assert not torch.equal(before[moved], after[moved])
     assert float(model.latents.visual_std_D.std()) > 0, "statistics were measured"
@@ -59,6 +61,9 @@ def test_each_twin_trains_to_a_checkpoint_with_its_records(
     facts = json.loads((final / records.FACTS).read_text())
     assert facts["data"]["manifest"] == sha256_of(scenes_set / "manifest.json")
     assert facts["versions"]["torch"] and facts["steps"] == config.training.steps
+    assert model.latent_config.embedding == "local-hash-1:256", "what it was taught with"
+    assert facts["statistics"]["pictures"] > 8 < facts["statistics"]["regions"]
+    assert facts["apart"] == {"samples": config.evaluation.samples, "by": "hash"}
     told = lines(final)
     losses = [line for line in told if "loss" in line]
     assert [line["step"] for line in losses] == list(range(1, (config.training.steps or 0) + 1))
@@ -95,6 +100,11 @@ def test_other_settings_train_too(assignments: tuple[str, ...], configured: Conf
     assert not (final / "trained.safetensors").exists()
 
 
+def test_a_start_without_latents_is_told_what_it_is_taught_with(configured: Configured) -> None:
+    model, _ = open_checkpoint(str(train_sft(configured(*SHORT, "model.start=new:public", "model.statistics=8"))))
+    assert model.latent_config.embedding == "local-hash-1:256" and model.latent_config.semantic_dim == 256
+
+
 def test_a_run_goes_on_to_the_same_bits(configured: Configured) -> None:
     """As if it had been killed behind its first checkpoint; the real kill is a slow test."""
     settings = (
@@ -108,6 +118,8 @@ def test_a_run_goes_on_to_the_same_bits(configured: Configured) -> None:
     shutil.copytree(whole.out, cut)
     shutil.rmtree(cut / "checkpoint")
     (cut / "checkpoint-4" / records.COMPLETE).unlink()
+    with pytest.raises(UsageError, match=r"what it holds out of the split that it learns was chosen otherwise"):
+        train_sft(configured(*settings, "evaluation.samples=3", out="cut"), resume=True)
     with pytest.raises(UsageError, match=r"training\.learning_rate was 0\.0003 and is 0\.1"):
         train_sft(configured(*settings, "training.learning_rate=0.1", out="cut"), resume=True)
     again = train_sft(configured(*settings, "logging.every=1", out="cut"), resume=True)
@@ -171,7 +183,10 @@ def test_what_a_run_left_before_its_first_step_goes(tmp_path: Path, configured: 
     records.check_free(out)
     records.begin(out)
     assert not (out / records.LOG).exists() and shown_in(out) == {}
-    records.claim(out, configured(), {})
+    records.claim(out, configured(), {"statistics": {"regions": 9}})
+    assert records.check_same(out, configured(), {}) == {"statistics": {"regions": 9}}
+    with pytest.raises(UsageError, match=r"holds another run: what it holds out .* was chosen otherwise"):
+        records.check_same(out, configured(), {"apart": {"samples": 4, "by": "hash"}})  # it was begun before that
     with pytest.raises(UsageError, match="holds a run of stage 1"):
         records.check_free(out)
 

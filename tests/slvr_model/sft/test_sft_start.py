@@ -17,7 +17,7 @@ from slvr_model.rows import Row
 from slvr_model.sft.config import LoraConfig, ModelConfig, SftConfig
 from slvr_model.sft.learner import Learner
 from slvr_model.sft.start import add_lora, checkpoint_layers, freeze, measure, open_start, plain_state, prepare
-from slvr_model.sft.trainer import load_learner, save_learner
+from slvr_model.sft.weights import load_learner, save_learner
 from slvr_model.tiny import new_plain, new_tiny, tiny_processor
 from tests.slvr_model.support import asked_rows, layout, model, picture, prefix, taught
 
