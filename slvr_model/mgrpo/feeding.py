@@ -52,7 +52,7 @@ def check_init(init: str) -> None:
     Raises:
         UsageError: there is no such checkpoint, or it has no latents yet.
     """
-    if is_public(init):
+    if is_public(init, "--init"):
         raise UsageError(
             f"--init {init} has no latents yet: slvr-train sft gives it some, and its checkpoint is the start of this"
         )

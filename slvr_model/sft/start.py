@@ -26,24 +26,32 @@ NEW = ("new:tiny", "new:public")
 _AT_ONCE = 8
 
 
-def is_public(name: str) -> bool:
+def is_public(name: str, option: str = "model.start") -> bool:
     """Whether a start has no latents yet.
+
+    Args:
+        name: of the start.
+        option: that names it.
 
     Raises:
         UsageError: there is no such checkpoint.
     """
     if name.startswith("new:"):
         if name not in NEW:
-            raise UsageError(f"model.start {name}: the untrained ones are {' and '.join(NEW)}")
+            raise UsageError(f"{option} {name}: the untrained ones are {' and '.join(NEW)}")
         return name == "new:public"
     if name.startswith("slvr:"):
         return False
     try:
+        if Path(name).is_dir() and not (Path(name) / "config.json").exists():  # of which transformers makes an empty one
+            raise FileNotFoundError("it has no config.json")
         data, _ = PreTrainedConfig.get_config_dict(name)
     except (OSError, ValueError) as error:
         ships = ", ".join((*SHIPPED, *NEW))
         reason = str(error).splitlines()[0]
-        raise UsageError(f"model.start {name} is no checkpoint ({reason}); besides folders: {ships}") from None
+        inside = Path(name) / "checkpoint"
+        meant = f"; {inside} is one" if (inside / "config.json").exists() else ""
+        raise UsageError(f"{option} {name} is no checkpoint ({reason}){meant}; besides folders: {ships}") from None
     return KEY not in data
 
 

@@ -298,8 +298,14 @@ def test_a_file_of_pairs_is_learnt_from_as_it_is(set_up: SetUp, tmp_path: Path) 
     assert set(data_facts(config.data)) == {"pairs"}
 
 
-def test_a_start_without_latents_or_with_another_layout_is_refused() -> None:
+def test_a_start_without_latents_or_with_another_layout_is_refused(tmp_path: Path) -> None:
     check_init("slvr:tiny")
+    with pytest.raises(UsageError, match=rf"--init {tmp_path} is no checkpoint \((?!.*is one)"):
+        check_init(str(tmp_path))
+    (tmp_path / "checkpoint").mkdir()
+    (tmp_path / "checkpoint/config.json").write_text("{}")
+    with pytest.raises(UsageError, match=rf"--init {tmp_path} is no checkpoint .*; {tmp_path}/checkpoint is one;"):
+        check_init(str(tmp_path))
     with pytest.raises(UsageError, match=r"--init new:public has no latents yet: slvr-train sft"):
         check_init("new:public")
     model, _ = new_tiny(0)
