@@ -43,7 +43,7 @@ def is_public(name: str, option: str = "model.start") -> bool:
     if name.startswith("slvr:"):
         return False
     try:
-        if Path(name).is_dir() and not (Path(name) / "config.json").exists():  # of which transformers makes an empty one
+        if Path(name).is_dir() and not (Path(name) / "config.json").exists():  # transformers makes an empty one
             raise FileNotFoundError("it has no config.json")
         data, _ = PreTrainedConfig.get_config_dict(name)
     except (OSError, ValueError) as error:
