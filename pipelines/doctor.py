@@ -78,7 +78,7 @@ async def _examine(config: ServedConfig, say: Callable[[str], None]) -> list[Fin
         async with Client(once, None, ledger, say) as client:
             try:
                 await client.check()
-            except ServerError as error:
+            except (ServerError, UnfinishedError) as error:
                 return [Finding("server", "fault", str(error))]
             found = [Finding("server", "ok", f"answers, knows {config.model} and sees pictures")]
             try:

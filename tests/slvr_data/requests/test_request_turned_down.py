@@ -56,6 +56,17 @@ def test_an_account_that_runs_empty_stops_the_run_and_loses_nothing(tmp_path: Pa
     run(work())
 
 
+@pytest.mark.parametrize(("status", "said"), [(402, "the account is empty"), (407, "a proxy wants a name")])
+def test_an_account_that_is_empty_before_anything_is_asked_is_told(tmp_path: Path, status: int, said: str) -> None:
+    async def work() -> None:
+        async with scripted(lambda number, body: turned_down(status)) as server:
+            async with calling(tmp_path, server.url, store=False) as client:
+                with pytest.raises(UnfinishedError, match=f"{said} .*{EMPTY}"):
+                    await client.check()
+
+    run(work())
+
+
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 451])
 def test_a_picture_that_is_flagged_costs_that_picture(tmp_path: Path, status: int) -> None:
     async def work() -> None:
