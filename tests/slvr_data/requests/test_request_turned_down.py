@@ -59,10 +59,12 @@ def test_an_account_that_runs_empty_stops_the_run_and_loses_nothing(tmp_path: Pa
 @pytest.mark.parametrize(("status", "said"), [(402, "the account is empty"), (407, "a proxy wants a name")])
 def test_an_account_that_is_empty_before_anything_is_asked_is_told(tmp_path: Path, status: int, said: str) -> None:
     async def work() -> None:
-        async with scripted(lambda number, body: turned_down(status)) as server:
-            async with calling(tmp_path, server.url, store=False) as client:
-                with pytest.raises(UnfinishedError, match=f"{said} .*{EMPTY}"):
-                    await client.check()
+        async with (
+            scripted(lambda number, body: turned_down(status)) as server,
+            calling(tmp_path, server.url, store=False) as client,
+        ):
+            with pytest.raises(UnfinishedError, match=f"{said} .*{EMPTY}"):
+                await client.check()
 
     run(work())
 
