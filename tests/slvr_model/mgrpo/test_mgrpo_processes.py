@@ -6,6 +6,7 @@ So do those that go on with what two began, of which nothing is left but the dis
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import signal
 import sys
@@ -102,7 +103,7 @@ def test_one_or_two_go_on_with_what_two_that_were_killed_began(scenes_set: Path,
     """One waits for an evaluator then, the other for it; the second step is kept, and neither evaluated nor logged."""
     script = tmp_path / "holding.py"
     script.write_text(HOLDING)
-    command = f"{sys.executable} {script} {{checkpoint}} {{step}}"
+    command = f"{shlex.join((sys.executable, str(script)))} {{checkpoint}} {{step}}"
     more = ("training.steps=3", "evaluation.every=2", f"evaluation.evaluator={command}")
     inside("slvr-train", "mgrpo", *told(scenes_set, tmp_path / "one", *more))
     (tmp_path / "hold").touch()

@@ -219,11 +219,11 @@ def test_any_processes_train_what_one_trains_and_go_on_for_each_other(scenes_set
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["7b-debug", "7b-lora-debug"])
 def test_fsdp2_trains_in_bfloat16_and_goes_on_from_weights_that_are_written_once(
-    name: str, scenes_set: Path, tmp_path: Path
+    scenes_set: Path, tmp_path: Path
 ) -> None:
     """Two processes against one, and a run that is cut off behind its second step."""
+    name = "7b-debug"
     same = ("training.steps=3", "training.lengths=random", "training.questions=null", "saving.every=1", "saving.keep=9")
     options = settings(scenes_set, tmp_path / "shared", *same, "training.rows=2", "sharding.kind=fsdp2")
     script = ("-m", "tests.slvr_model.sft.fsdp_on_cpu", name)
