@@ -143,7 +143,7 @@ def test_what_a_server_may_say(tmp_path: Path) -> None:
 
     with serving(reply) as server:
         ran(server.url, tmp_path, concurrency=1)
-        assert len(server.bodies) <= 12 + 2 + 2  # one turned down: a small call, and, that turned down too, one taken before
+        assert len(server.bodies) <= 12 + 2 + 2  # a small call and one taken before, for the one turned down
     found = {line.expected: line for line in lines(tmp_path) if line.facet == "color"}
     assert (found["red"].outcome, found["red"].finish, found["red"].reply) == ("failed", "length", "It is A")
     assert (found["green"].outcome, found["green"].reply) == ("unparsed", "")
