@@ -6,9 +6,8 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ProcessPoolExecutor, wait
+from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
@@ -18,7 +17,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from pipelines.config import BuildConfig
-from pipelines.engines.lost import WorkerLostError, parts_of
+from pipelines.engines.lost import WorkerLostError
+from pipelines.engines.results import results
 from pipelines.engines.suspects import Sent, Suspects
 from slvr_data.commandline import spare_pandas
 
@@ -69,7 +69,13 @@ class LocalEngine:
             for arguments in inputs:
                 yield getattr(worker, method)(*arguments)
             return
-        yield from self._pooled(method, iter(inputs), lost)
+
+        def told(shard: Any, error: WorkerLostError) -> None:
+            assert lost is not None
+            self._say(str(error))
+            lost(shard, error)
+
+        yield from results(partial(self.submit, method), lambda: self.workers, inputs, lost and told)
 
     def submit(self, method: str, *arguments: Any) -> Future[Any]:
         """`Worker.method(*arguments)` in the pool, also where there is one worker; the caller bounds how many wait.
@@ -118,31 +124,6 @@ class LocalEngine:
         else:
             self._broke(pool)
             self._suspects.add(sent)
-
-    def _pooled(self, method: str, inputs: Iterator[tuple[Any, ...]], lost: OnLost | None) -> Iterator[Any]:
-        running: dict[Future[Any], tuple[Any, ...]] = {}
-        smaller: deque[tuple[Any, ...]] = deque()
-        while True:
-            while len(running) < 2 * self.workers:
-                arguments = smaller.popleft() if smaller else next(inputs, None)
-                if arguments is None:
-                    break
-                running[self.submit(method, *arguments)] = arguments
-            if not running:
-                return
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                arguments = running.pop(future)
-                error = future.exception()
-                if error is None:
-                    yield future.result()
-                elif not isinstance(error, WorkerLostError) or lost is None:
-                    raise error
-                elif parts := parts_of(arguments):
-                    smaller.extend(parts)
-                else:
-                    self._say(str(error))
-                    lost(arguments[0], error)
 
 
 @contextmanager

@@ -14,18 +14,19 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import Future
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from pipelines.config import BuildConfig
 from pipelines.engines.config import RayConfig, StageNeeds
-from pipelines.engines.lost import OnLost, WorkerLostError, named, parts_of
+from pipelines.engines.lost import OnLost, WorkerLostError, named
 from pipelines.engines.ray_cluster import checked_address, connect, ray_module
 from pipelines.engines.resent import Losses, Machines
+from pipelines.engines.results import results
 from slvr_data.errors import RunError
 from slvr_data.files import write_atomic
 from slvr_data.remote.steady import RefusedError, StoreError
@@ -129,28 +130,7 @@ class RayEngine:
 
     def map(self, method: str, inputs: Iterable[tuple[Any, ...]], lost: OnLost | None = None) -> Iterator[Any]:
         """See `Engine.map`."""
-        others, smaller = iter(inputs), deque[tuple[Any, ...]]()
-        running: dict[Future[Any], tuple[Any, ...]] = {}
-        while True:
-            while len(running) < 2 * self.workers:
-                arguments = smaller.popleft() if smaller else next(others, None)
-                if arguments is None:
-                    break
-                running[self.submit(method, *arguments)] = arguments
-            if not running:
-                return
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                arguments = running.pop(future)
-                error = future.exception()
-                if error is None:
-                    yield future.result()
-                elif not isinstance(error, WorkerLostError) or lost is None:
-                    raise error
-                elif parts := parts_of(arguments):
-                    smaller.extend(parts)
-                else:
-                    lost(arguments[0], error)
+        return results(partial(self.submit, method), lambda: self.workers, inputs, lost)
 
     def submit(self, method: str, *arguments: Any) -> Future[Any]:
         """See `Engine.submit`; the future raises WorkerLostError where every worker that took the call has ended."""

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
-from pipelines.engines.lost import OnLost
 from pipelines.served import Driver, Work
 from pipelines.tasks import PictureGoneError, Prepared, ShardReport, ToAsk
 from slvr_data.annotators.base import Unfinished
@@ -22,6 +20,7 @@ from slvr_data.requests.client import Client
 from slvr_data.requests.keys import request_key
 from slvr_data.requests.messages import Answer
 from tests.calls import asking, calling, completion, run, scripted, until
+from tests.pipelines.threads import Threads
 
 SECONDS = 0.5
 """That a server takes for a reply."""
@@ -53,36 +52,14 @@ class Shard:
     pictures: list[Picture]
 
 
-class Threads:
-    """An engine in this process; `fail` is called before a shard is prepared."""
+def threads(fail: Callable[[Shard], None]) -> Threads:
+    """An engine of two; `fail` is called before a shard is prepared."""
 
-    workers = 2
-
-    def __init__(self, fail: Any) -> None:
-        self.fail = fail
-        self._pool = ThreadPoolExecutor(2)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown()
-
-    def map(self, method: str, inputs: Iterable[tuple[Any, ...]], lost: OnLost | None = None) -> Iterator[Any]:
-        return (self.submit(method, *arguments).result() for arguments in inputs)
-
-    def submit(self, method: str, *arguments: Any) -> Future[Any]:
-        return self._pool.submit(self._prepare if method == "prepare" else self._finish, *arguments)
-
-    def note(self) -> str:
-        return ""
-
-    def _prepare(self, shard: Shard) -> Prepared:
-        self.fail(shard)
+    def prepare(shard: Shard) -> Prepared:
+        fail(shard)
         return Prepared([ToAsk(str(one.number), one.number, 1) for one in shard.pictures], None)
 
-    def _finish(self, shard: Shard, _: None, rows: dict[str, list[Any]]) -> ShardReport:
-        return ShardReport(pictures=len(rows))
+    return Threads(2, prepare, lambda shard, _, rows: ShardReport(pictures=len(rows)))
 
 
 def asked_by(client: Client) -> Any:
@@ -117,7 +94,7 @@ def test_calls_under_way_are_waited_for_and_their_replies_kept(tmp_path: Path, e
                 if ends == "an error of a worker" and shard.pictures[0].number == 1:
                     raise RunError("the disk is full")
 
-            with Threads(fail) as engine:
+            with threads(fail) as engine:
                 driver = Driver(engine, client, Work("prepare", "finish", asked_by(client)), print, lambda: None)
                 shards = iter([Shard([Picture(4 * n + k) for k in range(4)]) for n in (0, 2)] + [Shard([Picture(1)])])
                 running = asyncio.ensure_future(driver.run(shards))
@@ -140,7 +117,7 @@ def test_a_picture_whose_file_is_gone_is_left_open_and_the_others_are_finished(t
 
         async with scripted(lambda number, body: completion()) as server, calling(tmp_path, server.url) as client:
             done: list[ShardReport] = []
-            with Threads(fail) as engine:
+            with threads(fail) as engine:
                 driver = Driver(engine, client, Work("prepare", "finish", asked_by(client)), done.append, lambda: None)
                 await driver.run(iter([Shard([Picture(4 * n + k) for k in range(4)]) for n in range(3)]))
             assert sum(report.pictures for report in done) == 11 and driver.left.pictures == 1

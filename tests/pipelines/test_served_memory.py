@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import pytest
 
-from pipelines.engines.lost import OnLost
 from pipelines.served import MOST_HELD, Driver, Work
 from pipelines.tasks import Prepared, ShardReport, ToAsk
 from slvr_data.requests.client import Client
+from tests.pipelines.threads import Threads
 
 MB = 1 << 20
 
@@ -28,35 +26,16 @@ class Shard:
     """Bytes of each, encoded."""
 
 
-class Threads:
-    """An engine whose workers are threads of this process; what they do takes a moment."""
+def prepared(shard: Shard) -> Prepared:
+    """Which takes a moment."""
+    time.sleep(0.05)
+    return Prepared([ToAsk(name, None, shard.size) for name in shard.pictures], None)
 
-    def __init__(self, workers: int) -> None:
-        self.workers = workers
-        self._pool = ThreadPoolExecutor(workers)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown()
-
-    def map(self, method: str, inputs: Iterable[tuple[Any, ...]], lost: OnLost | None = None) -> Iterator[Any]:
-        return (self.submit(method, *arguments).result() for arguments in inputs)
-
-    def submit(self, method: str, *arguments: Any) -> Future[Any]:
-        return self._pool.submit(self._prepare if method == "prepare" else self._finish, *arguments)
-
-    def note(self) -> str:
-        return ""
-
-    def _prepare(self, shard: Shard) -> Prepared:
-        time.sleep(0.05)
-        return Prepared([ToAsk(name, None, shard.size) for name in shard.pictures], None)
-
-    def _finish(self, shard: Shard, _: None, rows: dict[str, list[Any]]) -> ShardReport:
-        assert sorted(rows) == sorted(shard.pictures)
-        return ShardReport(pictures=len(rows))
+def finished(shard: Shard, _: None, rows: dict[str, list[Any]]) -> ShardReport:
+    """What was asked about the shard's pictures."""
+    assert sorted(rows) == sorted(shard.pictures)
+    return ShardReport(pictures=len(rows))
 
 
 class Server:
@@ -87,7 +66,7 @@ def most_held(workers: int, shards: int, size: int) -> int:
         server.open -= 1
         return ["a row"]
 
-    with Threads(workers) as engine:
+    with Threads(workers, prepared, finished) as engine:
         work = Work("prepare", "finish", ask)
         driver = Driver(engine, cast(Client, server), work, done.append, lambda: None)
         every = iter([Shard([f"{number}-{picture}" for picture in range(16)], size) for number in range(shards)])

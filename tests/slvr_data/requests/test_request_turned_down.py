@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,20 @@ EMPTY = "Insufficient credits"
 def turned_down(status: int, words: str = EMPTY) -> web.Response:
     """A reply of 4xx."""
     return web.json_response({"error": {"message": words}}, status=status)
+
+
+@asynccontextmanager
+async def embedding_at(embed: Callable[[web.Request], Awaitable[web.Response]]) -> AsyncIterator[str]:
+    """A server of embeddings; its address."""
+    app = web.Application()
+    app.router.add_post("/v1/embeddings", embed)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+    finally:
+        await runner.cleanup()
 
 
 async def ask_all(client: Client, count: int) -> list[Any]:
@@ -131,19 +147,11 @@ def test_embeddings_of_an_account_that_runs_empty_refuse_no_text(tmp_path: Path,
                 return turned_down(status if calls > 2 else 400)
             return web.json_response(embedding(MODEL, texts, 8, "float"))
 
-        app = web.Application()
-        app.router.add_post("/v1/embeddings", embed)
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        try:
-            async with calling(tmp_path, f"http://127.0.0.1:{runner.addresses[0][1]}/v1", store=False) as client:
-                assert len(await client.embed(["one"])) == 1
-                with pytest.raises(UnfinishedError if status != 403 else ServerError):
-                    await client.embed(["too long"])  # call 2 is its own fault, but nobody can know that any more
-                assert client.stopped is not None
-        finally:
-            await runner.cleanup()
+        async with embedding_at(embed) as url, calling(tmp_path, url, store=False) as client:
+            assert len(await client.embed(["one"])) == 1
+            with pytest.raises(UnfinishedError if status != 403 else ServerError):
+                await client.embed(["too long"])  # call 2 is its own fault, but nobody can know that any more
+            assert client.stopped is not None
 
     run(work())
 
@@ -154,18 +162,10 @@ def test_a_text_that_is_too_long_is_refused_after_a_plain_one_is_embedded(tmp_pa
             texts = (await request.json())["input"]
             return turned_down(400) if "too long" in texts else web.json_response(embedding(MODEL, texts, 8, "float"))
 
-        app = web.Application()
-        app.router.add_post("/v1/embeddings", embed)
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        try:
-            async with calling(tmp_path, f"http://127.0.0.1:{runner.addresses[0][1]}/v1", store=False) as client:
-                assert len(await client.embed(["one"])) == 1
-                with pytest.raises(BadReplyError, match=EMPTY):
-                    await client.embed(["too long"])
-                assert client.stopped is None
-        finally:
-            await runner.cleanup()
+        async with embedding_at(embed) as url, calling(tmp_path, url, store=False) as client:
+            assert len(await client.embed(["one"])) == 1
+            with pytest.raises(BadReplyError, match=EMPTY):
+                await client.embed(["too long"])
+            assert client.stopped is None
 
     run(work())

@@ -21,9 +21,9 @@ from slvr_model.objectives.answers import answer_loss, read
 from slvr_model.objectives.averages import Averages
 from slvr_model.rows import Row
 from slvr_model.sft.arguments import WRAPPED
+from tests.slvr_model.gradients import equal_to
 from tests.slvr_model.support import layout, model, picture, prefix, taught
 
-CLOSE = 1e-4
 MARK = (13, 17, 13, 17)
 
 
@@ -63,20 +63,9 @@ def main() -> None:
     mine, hidden = shared(collate(rows()[rank : rank + 1], layout(alone.slvr)), 1.0)
     assert hidden == 1 - rank, "one process hides its answer, the other has nothing to hide"
     mine.backward()
-    total = mine.detach().clone()
-    dist.all_reduce(total)
-    assert abs(float(total) / 2 - once) < CLOSE, f"loss {float(total) / 2} and {once}"
-    worst = 0.0
-    for name, value in shared.named_parameters():
-        found = None if value.grad is None else value.grad.full_tensor()
-        if wanted[name] is None:
-            assert found is None or not bool(found.any()), name
-            continue
-        assert found is not None, name
-        worst = max(worst, float((found - wanted[name]).abs().max()))
-    assert worst < CLOSE, f"a gradient differs by {worst}"
+    said = equal_to(wanted, once, shared, mine)
     if rank == 0:
-        print(f"equal: loss {once:.6f}, gradients to {worst:.1e}", flush=True)
+        print(said, flush=True)
     dist.barrier()
     dist.destroy_process_group()
     os._exit(0)  # a thread of torch that still runs may abort the interpreter's own end, when all has been compared

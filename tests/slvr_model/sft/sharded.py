@@ -25,10 +25,9 @@ from slvr_model.sft.learner import Learner
 from slvr_model.sft.start import add_lora
 from slvr_model.sft.weights import load_shared, save_learner
 from slvr_model.tiny import tiny_processor, tiny_tokenizer
+from tests.slvr_model.gradients import equal_to
 from tests.slvr_model.support import config as shape
 from tests.slvr_model.support import model, picture, prefix, taught
-
-CLOSE = 1e-4
 
 
 def learner(tied: bool = False) -> Learner:
@@ -57,20 +56,7 @@ def compare(rows: list[Row], rank: int, ranks: int) -> str:
     shared = share(learner())
     mine, _, _ = shared(shared.objective.collate(rows[rank::ranks]), 0.0, 0, 4.0 / ranks)
     mine.backward()
-
-    total = mine.detach().clone()
-    dist.all_reduce(total)
-    assert abs(float(total) / ranks - once) < CLOSE, f"loss {float(total) / ranks} and {once}"
-    worst = 0.0
-    for name, value in shared.named_parameters():
-        found = None if value.grad is None else value.grad.full_tensor()
-        if wanted[name] is None:
-            assert found is None or not bool(found.any()), name
-            continue
-        assert found is not None, name
-        worst = max(worst, float((found - wanted[name]).abs().max()))
-    assert worst < CLOSE, f"a gradient differs by {worst}"
-    return f"equal: loss {once:.6f}, gradients to {worst:.1e}"
+    return equal_to(wanted, once, shared, mine)
 
 
 def add_up(rows: list[Row], rank: int, ranks: int) -> str:
