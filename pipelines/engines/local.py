@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from pipelines.worker import Worker
 
 _worker: Worker | None = None
+_ENDS_SECONDS = 1.0
+"""That idle workers have to end in, behind an error: CPython's exit writes to a pool that is just closing, and fails."""
 
 
 class LocalEngine:
@@ -52,7 +54,10 @@ class LocalEngine:
         self._closed = True
         self._suspects.close()
         if self._pool is not None:
+            manager: Any = self._pool._executor_manager_thread
             self._pool.shutdown(wait=error is None, cancel_futures=True)
+            if manager is not None and error is not None:
+                manager.join(_ENDS_SECONDS)
 
     def map(self, method: str, inputs: Iterable[tuple[Any, ...]], lost: OnLost | None = None) -> Iterator[Any]:
         """`Worker.method(*input)` for each input; only a few inputs per worker are taken ahead.
