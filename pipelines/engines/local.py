@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _worker: Worker | None = None
 _ENDS_SECONDS = 1.0
-"""That idle workers have to end in, behind an error: CPython's exit writes to a pool that is just closing, and fails."""
+"""That idle workers have to end in, behind an error: CPython's exit fails where it writes to a pool that is closing."""
 
 
 class LocalEngine:
