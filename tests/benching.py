@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 
 from benchmark.asks import Asks, Plan
 from benchmark.folder import Bench, write_bench
-from benchmark.models.base import Detail
+from benchmark.models.base import Detail, ModelOptions, open_model
 from benchmark.prompts import DEFAULT_PROTOCOL, protocol_of
 from benchmark.records import Ask, Item, ItemQuery, Reply
 from tests.support import encoded
@@ -21,6 +21,7 @@ from tests.support import encoded
 COLORS = ("red", "green", "blue", "yellow")
 PLACES = ("left", "right", "top", "bottom")
 SIZE = (96, 64)
+OPTIONS = ModelOptions(max_new_tokens=6, batch_size=5)
 
 
 def query(item_id: str, facet: str, choices: Sequence[str], right: int, **changed: Any) -> ItemQuery:
@@ -138,3 +139,15 @@ class Stub:
                 time.sleep(self.seconds)
             said = self.say(ask)
             yield ask, said if isinstance(said, Reply) else Reply(said, "stop", None, 10, 1, self.seconds)
+
+
+def opened(spec: str, **changed: Any) -> Any:
+    """A model with `OPTIONS`, or others."""
+    return open_model(spec, replace(OPTIONS, **changed))
+
+
+def answered(model: Any, asks: list[Ask]) -> dict[str, Reply]:
+    """Replies by ask, without the time they took."""
+    found = {ask.ask_id: replace(reply, seconds=None) for ask, reply in model.replies(iter(asks))}
+    assert len(found) == len(asks)
+    return found
