@@ -16,21 +16,29 @@ from pipelines.build import Summary, build_attributes
 from pipelines.config import load_config
 from pipelines.multiquery import build_multiquery
 from pipelines.remote import writing
-from slvr_data.remote import holding
+from slvr_data.remote import holding, reading
 from slvr_data.remote.place import Place
 from tests.servers.s3 import RunningS3, running_s3
 
 
 @contextmanager
 def s3_found() -> Iterator[RunningS3]:
-    """A server that this process finds, as a command would: by its environment."""
+    """A server that this process finds, as a command would: by its environment.
+
+    A process remembers what it opened; here it forgets, since the next server has another port.
+    """
     with running_s3() as server, pytest.MonkeyPatch.context() as patch:
         for name, value in server.environment.items():
             patch.setenv(name, value)
         patch.setattr(holding, "_SETTLE_SECONDS", 0.0)
-        fsspec.get_filesystem_class("s3").clear_instance_cache()
+        _forget()
         yield server
-        fsspec.get_filesystem_class("s3").clear_instance_cache()
+        _forget()
+
+
+def _forget() -> None:
+    fsspec.get_filesystem_class("s3").clear_instance_cache()
+    reading._place.cache_clear()
 
 
 def build(out: str | Path, scratch: Path, count: int = 12, **more: Any) -> Summary:
