@@ -4,8 +4,8 @@ All arms of one seed see the same pictures, regions, questions and wordings in t
 on (seed, step) alone. They differ in the layout of a reply and its losses, by the objectives of `slvr-train sft`.
 Questions are open and replies have an echo, so that a bottleneck can hide what is asked.
 
-    base   `slvr_model.recipes.tiny` up to its stage `plain`, with fewer steps, so that there is room to improve; then a
-           few of `direct`, so that the echo is nothing new to any arm
+    base   `slvr_model.recipes.tiny` up to its stage `plain`, which leaves room to improve; then a few steps of
+           `direct`, so that the echo is nothing new to any arm
     arm    the steps of `SETTINGS` from the base's weights, the picture's encoder fixed
 """
 
@@ -46,7 +46,6 @@ from slvr_model.teaching import Settings, Teacher, shown_at
 from slvr_model.tiny_training import Run
 from slvr_model.together import Group, together
 
-BASE = replace(PLAIN, steps=1200, decay=0.4)
 SETTINGS = Settings(
     steps=450, pictures=8, questions=8, profiles=0, drills=0, lettered=0.0, muon_lr=1e-3, adam_lr=3e-4, new=4.0
 )
@@ -194,7 +193,7 @@ def train_base(
     drawn = kept_lessons(cache, "easy", WORLD, recipe.lessons, workers=processes)
     with together(processes, partial(_helped, folder, recipe, cache)) as group:
         made = Making(folder, recipe, *drawn, group, tell)
-        made.without_latents(BASE)
+        made.without_latents(PLAIN)
     keep(made.model, ObjectiveConfig(kind="direct"))
     _written(folder / "plain" / "checkpoint", made.model, made.processor)
     made.model.requires_grad_(True)
@@ -202,7 +201,7 @@ def train_base(
     echo = replace(ECHO, steps=max(1, round(recipe.scale * ECHO.steps)))
     objective, _ = _taught(folder / "echo", ARMS["direct"], made.model, made.processor, learnt, echo, {}, tell)
     keep(made.model, objective.config)
-    teacher = LatentTeacher(Teacher(made.processor.tokenizer, recipe.settings(BASE)), made.model)
+    teacher = LatentTeacher(Teacher(made.processor.tokenizer, recipe.settings(PLAIN)), made.model)
     made.model.latents.set_statistics(
         region_tokens(made.model, [teacher.batch(made.learnt, step) for step in range(MEASURED_ON)])
     )
@@ -222,7 +221,7 @@ def _written(target: Path, model: SlvrModel, processor: Any) -> Path:
 def _helped(folder: Path, recipe: Recipe, cache: Path, group: Group) -> None:
     """What the other processes do."""
     drawn = kept_lessons(cache, "easy", WORLD, recipe.lessons)
-    Making(folder, recipe, *drawn, group, lambda line: None).without_latents(BASE)
+    Making(folder, recipe, *drawn, group, lambda line: None).without_latents(PLAIN)
 
 
 def train_arm(
