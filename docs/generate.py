@@ -68,8 +68,8 @@ def configuration() -> str:
         f"{_NOTE}\n# Configuration of `slvr-data build-attributes`\n\n"
         "Settings come from a YAML file (`--config`), then from options, then from `--set key=value`; nested ones are "
         "written with dots. An unknown key is an error that names the nearest known one. Paths in a file are relative "
-        "to the file. Settings under `crop`, `picture`, `splits`, `measured`, and `annotator`, `seed` and those of a "
-        "source decide data: a set keeps them while it grows.\n"
+        "to the file. Settings under `regions`, `crop`, `picture`, `splits`, `measured`, and `annotator`, `seed` and "
+        "those of a source decide data: a set keeps them while it grows (`regions.limit` alone may be raised).\n"
     ]
     parts.append(_settings(BuildConfig, ""))
     return "".join(parts)

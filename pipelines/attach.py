@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from pipelines.opened import WORK
 from slvr_data import images
 from slvr_data.card import with_files
 from slvr_data.errors import UsageError
-from slvr_data.files import remove_leftovers, sha256_of, write_atomic
+from slvr_data.files import disk_errors, remove_leftovers, sha256_of, write_atomic
 from slvr_data.ids import image_id
 from slvr_data.lock import Lock
 from slvr_data.manifest import Manifest, load_manifest
@@ -25,6 +25,9 @@ from slvr_data.shards import DataFile, TableWriter, files_of
 from slvr_data.sources.base import PictureMissingError
 from slvr_data.sources.paths import read_below
 from slvr_data.sources.scenes_source import is_scene, scene_at
+
+_LOCK = ".attach"
+"""Folder of the lock in a set without working files."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +48,40 @@ def attach(folder: Path, root: Path | None, follow_links: bool) -> tuple[int, li
     if root is not None and not root.is_dir():
         raise UsageError(f"--images {root} is not a folder")
     load_manifest(folder)
-    with Lock(folder / WORK / "lock") if (folder / WORK).is_dir() else nullcontext():
+    with _alone(folder):
         remove_leftovers(folder)
         return _attach(folder, load_manifest(folder), root, follow_links)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """The one writer of a set; where it has no working files, its lock is gone afterwards.
+
+    Raises:
+        UsageError: another process writes it.
+    """
+    if (folder / WORK).is_dir():
+        with Lock(folder / WORK / "lock"):
+            yield
+        return
+    path = folder / _LOCK / "lock"
+    with _taken(path):
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+            with suppress(OSError):  # somebody waits in it already
+                path.parent.rmdir()
+
+
+def _taken(path: Path) -> ExitStack:
+    """A lock that is held until the block ends; whoever had it before may remove its file in the same moment."""
+    while True:
+        with disk_errors(f"locking {path.parent.parent}"):
+            path.parent.mkdir(exist_ok=True)
+        with ExitStack() as held, suppress(FileNotFoundError):
+            if held.enter_context(Lock(path)).is_there:
+                return held.pop_all()
 
 
 def _attach(

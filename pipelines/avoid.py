@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,16 +20,16 @@ from pipelines.finished import shards
 from pipelines.left import Left
 from pipelines.plan import Plan
 from pipelines.stages.avoid import AVOIDED, COMPARED, INDEXES, compared_with, lost_pictures, note_lost
+from pipelines.stages.pieces import described_chunk, is_there, whole_chunks
 from pipelines.store import StageStore
 from pipelines.tasks import ShardTask, TaskPicture
 from slvr_data.avoid.features import method, require
-from slvr_data.avoid.given import Chunk, Given, names_of, open_given, placed
+from slvr_data.avoid.given import Chunk, Given, counted, names_of, open_given, placed
 from slvr_data.avoid.index import write_index
 from slvr_data.avoid.reading import described_of
 from slvr_data.errors import UsageError
 from slvr_data.ids import part_of
 from slvr_data.spilled import IdSet
-from slvr_data.tables import ELSEWHERE
 
 if TYPE_CHECKING:
     from pipelines.config import BuildConfig
@@ -125,11 +125,16 @@ class Avoiding:
         return sorted(parts, key=lambda part: names[part.path])  # not by paths: machines mount folders elsewhere
 
     def _tell_passed_over(self, given: Given) -> None:
-        """Say which tables are taken to hold no pictures."""
+        """Say which tables are taken to hold no pictures, and how many files nobody looks into."""
         if given.without:
             more = len(given.without) - _MOST_NAMED
             names = ", ".join(given.without[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
             self._say(f"in avoided {given.path}, tables without a column of pictures are passed over: {names}")
+        if given.passed_over:
+            self._say(
+                f"in avoided {given.path}, files that by their names are neither pictures nor tables are passed over: "
+                f"{counted(given.passed_over)}"
+            )
 
     def intended(self) -> AvoidSettings | None:
         """What the settings say until `looked` has been through: where more is to be avoided, nothing is published."""
@@ -164,13 +169,7 @@ class Avoiding:
     def _describe(self, store: StageStore, run: Comparing) -> None:
         """Read the chunks that have not been read yet."""
         wanted = {chunk.name: chunk for part in self._parts for chunk in part.chunks}
-        sound = set()
-        for shard, found in store.index({"pictures": ["problem"]}):
-            problems = (problem or "" for problem in found["pictures"]["problem"])
-            if shard in wanted and any(problem.startswith(ELSEWHERE) for problem in problems):
-                store.remove(shard)  # what it names may be there now
-            else:
-                sound.add(shard)
+        sound = whole_chunks(store, wanted)
         chunks = {name: chunk for name, chunk in wanted.items() if name not in sound}
         missing = [part.path for part in self._parts for shard in part.shards if shard not in sound]
         if missing:
@@ -250,9 +249,9 @@ def _refuse_itself(name: str, out: Path) -> None:
         )
 
 
-def _rows(store: StageStore, shard_names: list[str], columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
-    for shard in shard_names:
-        yield from store.load(shard, "pictures", columns).to_pylist()
+def _rows(store: StageStore, chunks: Iterable[str], columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
+    for chunk in chunks:
+        yield from described_chunk(store, chunk, columns)
 
 
 def write_missing_index(settings: AvoidSettings, store: StageStore, work: Path) -> None:
@@ -279,9 +278,8 @@ def unreadable_rows(settings: AvoidSettings, work: Path) -> Iterator[dict[str, A
         UsageError: a build was stopped while it read some of them again.
     """
     store = StageStore(work, AVOIDED)
-    there = set(store.shards())
     for known in settings.given:
-        if not there.issuperset(known.chunks):
+        if not all(is_there(store, chunk) for chunk in known.chunks):
             raise UsageError(f"what was read of avoided {known.path} is not there any more: run the build again")
         for row in _rows(store, known.chunks, ["name", "sha256", "problem"]):
             if row["sha256"] is None:

@@ -10,6 +10,7 @@ from pipelines.matches import LIST, in_words
 from pipelines.settings import load_settings
 from pipelines.stages.avoid import COMPARED, compared_with
 from pipelines.store import RowCache, StageStore
+from slvr_data.commandline import plain
 from slvr_data.errors import UsageError
 from slvr_data.files import write_atomic
 from slvr_data.manifest import NAME, load_manifest
@@ -46,10 +47,10 @@ def print_avoided(folder: Path) -> None:
     """A line per picture, and per avoided picture that cannot be read."""
     for line in avoided_lines(folder):
         if hole := line.get("unreadable"):
-            print(f"NOT SEARCHED FOR: {hole['given']}: {hole['name']}  {hole['problem']}")
+            print(plain(f"NOT SEARCHED FOR: {hole['given']}: {hole['name']}  {hole['problem']}"))
             continue
         place = "kept out" if line["kept_out"] else f"in {line['split']}"
-        print(f"{place}: {_path(line)}  {_words(line)}")
+        print(plain(f"{place}: {_path(line)}  {_words(line)}"))
 
 
 def write_page(folder: Path, output: Path | None) -> Path:

@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from pipelines.asking_config import check_addresses, check_served
 from pipelines.avoid import Avoiding, Comparing
+from pipelines.choice import Choice
 from pipelines.config import BuildConfig
 from pipelines.embeddings import Embeddings
 from pipelines.engines import Engine, open_engine
@@ -37,6 +38,7 @@ from pipelines.report import requests_of
 from pipelines.retry import Retries, rejected_profiles
 from pipelines.settings import Settings, load_settings, reconciled, save_settings
 from pipelines.tasks import ShardReport, TaskPicture
+from slvr_data.commandline import plain
 from slvr_data.errors import UsageError
 from slvr_data.files import write_atomic
 from slvr_data.ids import part_of
@@ -144,7 +146,7 @@ def build_attributes(config: BuildConfig, retry_rejected: str | None = None) -> 
 def _look_at_server(config: BuildConfig) -> None:
     from pipelines.serving import preflight
 
-    preflight(config.served, config.out / WORK, lambda text: print(text, file=sys.stderr, flush=True))
+    preflight(config.served, config.out / WORK, lambda text: print(plain(text), file=sys.stderr, flush=True))
 
 
 def _end_part(config: BuildConfig, finished: Finished, plan: Plan, progress: Progress, summary: Summary) -> None:
@@ -184,7 +186,7 @@ def _plan(
     again = {(source.name, file.name) for source in named for file in source.annotations}
     anew = {partition_path(work / "plan", *pair) for pair in again}
     anew |= {work / "plan" / source.name for source in named if not source.annotations}
-    before = load_partitions(work / "plan", anew) if has_work else {}
+    before = load_partitions(work / "plan", anew, settings.sources) if has_work else {}
     read = read_sources(named, config, work, engine, progress, summary.cpu_seconds)
     after = {key: table for key, table in before.items() if key not in again} | read
     if has_work:
@@ -192,8 +194,8 @@ def _plan(
     else:  # rows of a run that was stopped before it made anything, perhaps of other sources
         note_removed(work, "plan")
         shutil.rmtree(work / "plan", ignore_errors=True)
-    save_settings(work, settings)
     save_partitions(work / "plan", read, again)
+    save_settings(work, settings)  # then: what they name has been read
     plan = make_plan(config, after, history)
     if not plan.accounts["rows"]:
         names = ", ".join(source.name for source in config.sources)
@@ -206,7 +208,8 @@ def make_plan(config: BuildConfig, partitions: dict[tuple[str, str], pa.Table], 
     """The plan over what has been read; what was published before keeps its split."""
     shares = (config.splits.train, config.splits.validation, config.splits.test)
     told = config.annotator == "served"
-    return Plan(partitions.values(), config.seed, shares, history.splits, history.regions, told)
+    choice = Choice(config.regions, config.crop.min_side, config.seed, history.regions)
+    return Plan(partitions.values(), config.seed, shares, history.splits, history.regions, told, choice)
 
 
 def _work(

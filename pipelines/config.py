@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from pipelines.choice import RegionsConfig
 from pipelines.engines.config import EngineName, RayConfig
 from slvr_data.annotators.measured import MeasuredConfig
 from slvr_data.checks.model.config import LOOK, ModelChecksConfig
@@ -131,6 +132,8 @@ class BuildConfig(_Config):
     avoid: list[str] | None = None
     """Folders of pictures, published sets, benchmark folders, or Parquet, Arrow and TSV files: pictures that are, or
     come from, one of theirs are kept out of train. The set remembers them; "none" forgets them."""
+    regions: RegionsConfig = Field(default_factory=RegionsConfig)
+    """Which regions are taken; all of them unless told."""
     crop: CropConfig = Field(default_factory=CropConfig)
     """How regions are cut out."""
     picture: PictureConfig = Field(default_factory=PictureConfig)
@@ -180,6 +183,7 @@ class BuildConfig(_Config):
             {"measured"} if self.annotator == "measured" else set()
         )
         data = {"schema_version": SCHEMA_VERSION} | flat(self.model_dump(mode="json", include=kept))
+        data |= flat({"regions": self.regions.model_dump(exclude_none=True)})
         if self.annotator != "served":
             return data
         looks = {name: value for name, value in self.model_checks.affects_data().items() if name.startswith(LOOK)}

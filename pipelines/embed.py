@@ -79,7 +79,7 @@ def embed(folder: Path, told: EmbedConfig) -> Summary:
         name, revision = _chosen(told, before)
         config = config_of(settings, folder)
         history = history_of(folder, work)
-        plan = make_plan(config, load_partitions(work / "plan"), history)
+        plan = make_plan(config, load_partitions(work / "plan", sources=settings.sources), history)
         finished = Finished(work)
         check_finished(plan, finished, folder, settings.parts)
         if is_local(name):

@@ -146,7 +146,7 @@ class Finished:
         again = bool(crop) and picture.image_id in self._unreadable  # it is opened anyhow, and may be readable now
         task = TaskPicture(
             planned=picture,
-            prepare=picture.image_id not in self.prepared or again,
+            prepare=again or not (picture.image_id in self.prepared or picture.left_out),
             crop=crop,
             dropped=dropped,
             annotate=key not in self.profiled,
@@ -158,7 +158,9 @@ class Finished:
     def is_open(self, picture: PlannedPicture) -> bool:
         """Whether anything of the picture, as it is now, is still to come, or is not to be seen from here yet."""
         key = picture.key
-        if key not in self.profiled or key not in self.checked or picture.image_id not in self.prepared:
+        if key not in self.profiled or key not in self.checked:
+            return True
+        if picture.image_id not in self.prepared and not picture.left_out:
             return True
         usable = (region.region.region_id for region in picture.regions if region.rejected is None)
         return any(region not in self.cropped and region not in self.dropped for region in usable)

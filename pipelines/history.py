@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from pipelines.changed import changed_regions
 from slvr_data.errors import UsageError
 from slvr_data.files import disk_errors, refuse_unreadable, replace_synced
 from slvr_data.manifest import NAME, Manifest, load_manifest
@@ -33,8 +34,8 @@ class History:
     """By image_id."""
     regions: IdSet = field(default_factory=IdSet)
     given_up: IdSet = field(default_factory=IdSet)
-    """Regions that the publication lists as rejected, those apart whose licence alone is not kept: their rows
-    may be mended or taken out."""
+    """Regions that the publication lists as rejected, those apart whose licence alone is not kept, and unpublished
+    ones of files that have changed (`pipelines.changed`): their rows may be mended or taken out."""
 
     def split_of(self, image_id: str) -> Split | None:
         """The split of a picture that was published, None of any other."""
@@ -59,6 +60,7 @@ def history_of(out: Path, work: Path) -> History:
         )
     if damage:
         print(f"{work / _MEMORY} is damaged ({damage}): splits are those of the publication", file=sys.stderr)
+    history.given_up.update(region for region in changed_regions(work) if region not in history.regions)
     return history
 
 

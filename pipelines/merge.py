@@ -5,13 +5,15 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
+
 from pipelines.avoid_settings import AvoidSettings
 from pipelines.build import Summary, make_plan, publish
 from pipelines.finished import STAGES, Finished
-from pipelines.history import history_of
+from pipelines.history import History, history_of
 from pipelines.opened import WORK, opened
 from pipelines.partitions import load_partitions, partition_path, save_partitions
-from pipelines.plan import check_nothing_lost
+from pipelines.plan import Plan, check_nothing_lost
 from pipelines.republish import check_finished, config_of
 from pipelines.settings import Settings, load_settings, reconciled, save_settings
 from pipelines.stages.avoid import AVOIDED, COMPARED, uncompared
@@ -21,6 +23,7 @@ from slvr_data.files import folder_atomic, write_atomic
 from slvr_data.remote.addresses import address_of
 from slvr_data.requests.ledger import Ledger
 from slvr_data.sources.base import SourceConfig
+from slvr_data.spilled import IdMap
 
 
 def merge(parts: list[Path], out: Path, images: list[str], unfinished: bool = False) -> dict[str, int]:
@@ -35,9 +38,9 @@ def merge(parts: list[Path], out: Path, images: list[str], unfinished: bool = Fa
             pictures that they do not.
     """
     settings = _common_settings(parts)
-    plans = load_partitions(parts[0] / WORK / "plan")
+    plans = _rows_of(parts[0])
     for part in parts[1:]:
-        others = load_partitions(part / WORK / "plan")
+        others = _rows_of(part)
         if plans.keys() != others.keys() or any(not plans[key].equals(others[key]) for key in plans):
             raise UsageError(f"{parts[0]} and {part} have read different rows: build all parts from the same sources")
     with opened(out) as (work, progress):
@@ -48,7 +51,8 @@ def merge(parts: list[Path], out: Path, images: list[str], unfinished: bool = Fa
         settings.avoid = avoid
         if known is not None:
             settings.publish = known.publish
-        before = load_partitions(work / "plan", {partition_path(work / "plan", *key) for key in plans})
+        anew = {partition_path(work / "plan", *key) for key in plans}
+        before = load_partitions(work / "plan", anew, settings.sources)
         history = history_of(out, work)
         check_nothing_lost(before, before | plans, history.given_up)
         save_settings(work, settings)  # first: a merge that is stopped goes on with these parts, not with others
@@ -59,12 +63,20 @@ def merge(parts: list[Path], out: Path, images: list[str], unfinished: bool = Fa
         config = config_of(settings, out)
         plan = make_plan(config, before | plans, history)
         finished = Finished(work)
+        if known is not None and plan.choice is not None and not unfinished:
+            _check_choice(plan, make_plan(config, plans, History()), finished, out)
         check_finished(plan, finished, out, count, anyway=unfinished)
         if avoid is not None and not unfinished:
             _check_compared(avoid, work, out)
         summary = Summary()
         publish(config, settings, work, plan, history, progress, summary, finished=finished)
     return summary.accounts
+
+
+def _rows_of(part: Path) -> dict[tuple[str, str], pa.Table]:
+    settings = load_settings(part / WORK)
+    assert settings is not None
+    return load_partitions(part / WORK / "plan", sources=settings.sources)
 
 
 def _common_settings(parts: list[Path]) -> Settings:
@@ -85,6 +97,22 @@ def _common_settings(parts: list[Path]) -> Settings:
         first.parts = max(first.parts, settings.parts)
     assert first is not None
     return first
+
+
+def _check_choice(plan: Plan, of_parts: Plan, finished: Finished, out: Path) -> None:
+    """What is published stays chosen, and parts do not know of it: where they have chosen other regions of a picture,
+    nobody would ever finish it. Raises UsageError.
+    """
+    theirs = IdMap()
+    for picture in of_parts.pictures():
+        theirs[picture.image_id] = picture.key
+    missing = (picture for picture in plan.pictures() if finished.open_work(picture) is not None)
+    if others := sum(theirs.get(picture.image_id) != picture.key for picture in missing):
+        raise UsageError(
+            f"{out}: of {others} pictures the parts have taken other regions than this set, which keeps what it has "
+            f"published (regions.most_per_picture, regions.limit): build on with build-attributes --out {out}, or "
+            "merge all parts into a new folder"
+        )
 
 
 def _refuse_less(before: AvoidSettings | None, now: AvoidSettings | None, out: Path) -> None:

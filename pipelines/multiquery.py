@@ -83,7 +83,7 @@ def build_multiquery(
         told = {"served": asking.served, "model_checks": asking.model_checks}
         config = config_of(settings, folder).model_copy(update=told)
         history = history_of(folder, work)
-        plan = make_plan(config, load_partitions(work / "plan"), history)
+        plan = make_plan(config, load_partitions(work / "plan", sources=settings.sources), history)
         finished = Finished(work)
         check_finished(plan, finished, folder, settings.parts)
         questions = Questions(work, asking.writer)

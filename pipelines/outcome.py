@@ -131,6 +131,7 @@ def _open_outcome(picture: PlannedPicture, dropped: dict[str, Reason]) -> Outcom
 def _early(region: PlannedRegion, dropped: dict[str, Reason]) -> Reason | None:
     """Of the plan and the stage `crop`."""
     if region.rejected is not None:
-        check = "picture" if region.rejected.reason.startswith("picture-") else "box"
+        of_picture = region.rejected.reason.startswith("picture-")
+        check = "choice" if region.left_out else "picture" if of_picture else "box"
         return Reason("crop", check, region.rejected.reason, region.rejected.evidence)
     return dropped.get(region.region.region_id)

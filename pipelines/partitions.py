@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines.changed import forget_read
 from pipelines.mapped import read_mapped
 from slvr_data.errors import RunError
 from slvr_data.files import disk_errors, refuse_unreadable, replace_synced
 from slvr_data.remote.artefacts import note_removed
+from slvr_data.sources.base import SourceConfig
 
 
 def partition_path(folder: Path, source: str, file: str) -> Path:
@@ -34,18 +36,24 @@ def save_partitions(folder: Path, tables: dict[tuple[str, str], pa.Table], again
         with disk_errors(f"writing {path}"):
             pq.write_table(table, temporary, compression="zstd")
             replace_synced(temporary, path)
+    forget_read(folder.parent)
 
 
-def load_partitions(folder: Path, again: Collection[Path] = ()) -> dict[tuple[str, str], pa.Table]:
+def load_partitions(
+    folder: Path, again: Collection[Path] = (), sources: Sequence[SourceConfig] | None = None
+) -> dict[tuple[str, str], pa.Table]:
     """All rows that earlier runs have read, by (source, file).
 
-    `again` are files, and folders of sources, that are read anew in any case: a damaged one is left out.
+    `again` are files, and folders of sources, that are read anew in any case: a damaged one is left out. With
+    `sources`, those that the set remembers, rows of others are: a run was killed before it could remember theirs.
 
     Raises:
         RunError: another is damaged, or one cannot be read now.
     """
     tables = {}
     for path in sorted(folder.glob("*/*.parquet")):
+        if sources is not None and not _is_of(path, folder, sources):
+            continue
         try:
             table = read_mapped(path)
         except (pa.ArrowException, OSError) as error:
@@ -58,3 +66,9 @@ def load_partitions(folder: Path, again: Collection[Path] = ()) -> dict[tuple[st
         if table.num_rows:
             tables[table["source"][0].as_py(), table["file"][0].as_py()] = table
     return tables
+
+
+def _is_of(path: Path, folder: Path, sources: Sequence[SourceConfig]) -> bool:
+    files = {source.name: [file.name for file in source.annotations] for source in sources}
+    named = files.get(path.parent.name)
+    return named is not None and (not named or path in {partition_path(folder, path.parent.name, n) for n in named})

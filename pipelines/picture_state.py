@@ -24,7 +24,7 @@ def state_of(picture: PlannedPicture) -> str:
             r.region.mask.counts if r.region.mask else "",
             r.region.iscrowd,
             r.exhaustive,
-            r.rejected is None,
+            "left out" if r.left_out else r.rejected is None,
         )
         for r in picture.regions
     ]

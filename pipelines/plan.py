@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.choice import LEFT_OUT, Choice
 from pipelines.mapped import in_order
 from pipelines.picture_state import state_of
 from slvr_data.errors import UsageError
@@ -66,6 +67,11 @@ class PlannedRegion:
     complete: bool = False
     """One of its sources annotates everything that the picture shows."""
 
+    @property
+    def left_out(self) -> bool:
+        """Nothing is wrong with it, and it is not taken (`pipelines.choice`)."""
+        return self.rejected is not None and self.rejected.reason in LEFT_OUT
+
 
 @dataclass(frozen=True)
 class PlannedPicture:
@@ -87,6 +93,11 @@ class PlannedPicture:
     def complete(self) -> bool:
         """Everything that it shows is among its regions."""
         return any(region.complete for region in self.regions)
+
+    @property
+    def left_out(self) -> bool:
+        """None of its regions is taken, and some are left out: there is no need to look at it."""
+        return all(r.rejected is not None for r in self.regions) and any(r.left_out for r in self.regions)
 
     @cached_property
     def key(self) -> str:
@@ -124,9 +135,10 @@ class Plan:
         published: Mapping[str, Split] | IdMap,
         published_regions: Collection[str],
         told: bool = False,
+        choice: Choice | None = None,
     ) -> None:
         """`published` holds the split of every picture that was ever published: it never changes. `told`: a model
-        writes the profiles, and is told words of the sources.
+        writes the profiles, and is told words of the sources. `choice`: what is taken; everything without.
         """
         whole = pa.concat_tables([*tables, PLAN_SCHEMA.empty_table()])
         sound = pc.is_valid(whole["region_id"])
@@ -139,6 +151,9 @@ class Plan:
         self._starts = array("q")
         self.region_count = 0
         self._index()
+        self.choice = choice if choice is not None and choice.draws else None
+        if self.choice is not None:
+            self.choice.look(self._made())
 
     def _index(self) -> None:
         """Where each picture begins, and how many regions there are: rows of one lie together."""
@@ -190,14 +205,14 @@ class Plan:
             rows = self._rows.slice(self._starts[first], self._starts[last] - self._starts[first]).to_pylist()
             offset = self._starts[first]
             for index in range(first, last):
-                yield self._picture(rows[self._starts[index] - offset : self._starts[index + 1] - offset])
+                yield self._picture(index, rows[self._starts[index] - offset : self._starts[index + 1] - offset])
 
     def picture(self, image_id: str) -> PlannedPicture:
         """One picture by its id."""
         index = bisect_left(self.image_ids, image_id)
         return next(self._made(index, index + 1))
 
-    def _picture(self, rows: list[dict[str, Any]]) -> PlannedPicture:
+    def _picture(self, number: int, rows: list[dict[str, Any]]) -> PlannedPicture:
         image_id = rows[0]["image_id"]
         own = [row["split"] for row in rows if row["split"] in ("validation", "test")]
         split = cast("Split | None", self._published.get(image_id)) or (
@@ -207,6 +222,7 @@ class Plan:
         for row in rows:
             groups.setdefault(row["region_id"], []).append(row)
         licenses = sorted({row["license"] for row in rows if row["license"]})
+        regions = [_region(group, split, self._published_regions) for group in groups.values()]
         return PlannedPicture(
             image_id=image_id,
             files=sorted({(row["source"], row["path"]) for row in rows}),
@@ -214,7 +230,7 @@ class Plan:
             license=" AND ".join(licenses) or None,
             split=split,
             own_split="test" if "test" in own else "validation" if own else None,
-            regions=[_region(group, split, self._published_regions) for group in groups.values()],
+            regions=self.choice.applied(number, regions) if self.choice is not None else regions,
             told=self._told,
         )
 
@@ -249,7 +265,7 @@ def _region(rows: list[dict[str, Any]], split: Split, published: Collection[str]
     A region that is `published` stays so, whatever split its rows name now.
     """
     stays = rows[0]["region_id"] in published
-    usable = [row for row in rows if row["rejected"] is None and (stays or not _conflicts(row, split))]
+    usable = [row for row in rows if _is_sound(row) and (stays or not _conflicts(row, split))]
     first = (usable or rows)[0]
     rejected = first["rejected"] and Malformed(**first["rejected"])
     if not usable and rejected is None:
@@ -274,6 +290,11 @@ def _region(rows: list[dict[str, Any]], split: Split, published: Collection[str]
     )
     exhaustive, complete = (any(row[name] for row in usable) for name in ("exhaustive", "complete"))
     return PlannedRegion(region, exhaustive, rejected, complete)
+
+
+def _is_sound(row: dict[str, Any]) -> bool:
+    """Whether nothing is wrong with it; it may be left out all the same."""
+    return row["rejected"] is None or row["rejected"]["reason"] in LEFT_OUT
 
 
 def _conflicts(row: dict[str, Any], split: Split) -> bool:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from slvr_data.commandline import plain
 from slvr_data.remote.addresses import told
 
 _FILE_SECONDS = 1.0
@@ -30,7 +31,7 @@ class Progress:
 
     def say(self, text: str) -> None:
         """A line for the person who waits; of a set at an address, the address stands for its copy here."""
-        text = told(text)
+        text = "\n".join(map(plain, told(text).split("\n")))
         if self._bar is not None:
             self._bar.console.print(text, markup=False, highlight=False)
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +13,23 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.changed import changed_files, mark_read
 from pipelines.config import BuildConfig
 from pipelines.engines import Engine
+from pipelines.journal import Journal
 from pipelines.mapped import SMALL, in_order, mapped
 from pipelines.plan import PLAN_SCHEMA
 from pipelines.progress import Progress
-from slvr_data.files import write_atomic
 from slvr_data.regions import PictureFile
+from slvr_data.remote.artefacts import note_removed
 from slvr_data.remote.place import place_of
 from slvr_data.sources import open_source
 from slvr_data.sources.base import Malformed, PictureMissingError, SourceConfig, Unit
 from slvr_data.sources.paths import checked_path
 
 _SAVE_SECONDS = 20.0
+_BEFORE = "files.json"
+"""Where older versions kept the memory, written whole each time."""
 CHUNK = 32
 """Units that a worker reads at a time."""
 
@@ -42,7 +46,8 @@ def read_sources(
 
     Many rows of a file are mapped (`pipelines.mapped`).
     """
-    remembered = FileMemory(work / "files.json")
+    remembered = FileMemory(work)
+    remembered.forget(changed_files(work))
     tables: dict[tuple[str, str], _Rows] = defaultdict(_Rows)
     with progress.phase("reading", "rows", None) as counting:
         inputs = ((source.name, units) for source in sources for units in _chunks(source, config, remembered))
@@ -55,6 +60,7 @@ def read_sources(
                 mask = pc.equal(report.table["file"], file)
                 tables[report.source, file].add(report.table.filter(mask))
     remembered.save()
+    mark_read(work, remembered.read_again())
     return {key: rows.in_order() for key, rows in tables.items()}
 
 
@@ -102,12 +108,18 @@ class FileMemory:
     A picture whose file has not changed since is not read again to know its hash.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._files: dict[str, list[Any]] = _remembered(path)
+    def __init__(self, work: Path) -> None:
+        self._files = Journal(work / "files.tsv")
         self._saved = time.monotonic()
         self._stamps: dict[tuple[str, str], tuple[str, int, int]] = {}
         self._listed: dict[Path, dict[str, tuple[int, int]]] = {}
+        self._forgotten: dict[str, str] = {}
+        if (before := work / _BEFORE).exists():
+            for path, known in _remembered(before).items():
+                self._files[path] = known
+            self.save()
+            note_removed(work, _BEFORE)
+            before.unlink()
 
     def recall(self, source: SourceConfig, path: str | None, follow_links: bool) -> PictureFile | None:
         """What is known of a picture file, if it is still the same file and may be read."""
@@ -121,7 +133,7 @@ class FileMemory:
         stamp = (str(full), size, changed)
         self._stamps[source.name, path] = stamp
         known = self._files.get(stamp[0])
-        if known is None or known[:2] != [stamp[1], stamp[2]]:
+        if not isinstance(known, list) or len(known) != 6 or known[:2] != [stamp[1], stamp[2]]:
             return None
         image_id, size, orientation, problem = known[2:]
         return PictureFile(
@@ -150,14 +162,26 @@ class FileMemory:
                 known = [stamp[1], stamp[2], picture.image_id, picture.size, picture.orientation, problem]
                 self._files[stamp[0]] = known
 
+    def forget(self, paths: Iterable[str]) -> None:
+        """Remember nothing of these files any more (absolute paths): they do not hold what size and time let think."""
+        wrong = {path: path for path in paths}
+        for known in list(self._files) if wrong else ():
+            if path := wrong.get(known) or wrong.get(str(Path(known).absolute())):
+                self._forgotten[known] = path
+                self._files[known] = None
+
+    def read_again(self) -> list[str]:
+        """Those of the forgotten files that were read since."""
+        return [path for known, path in self._forgotten.items() if self._files.get(known) is not None]
+
     def save_sometimes(self) -> None:
-        """Write the memory if that was long ago, so that reading that is killed need not be done again."""
+        """Write what is new if that was long ago, so that reading that is killed need not be done again."""
         if time.monotonic() - self._saved > _SAVE_SECONDS:
             self.save()
 
     def save(self) -> None:
-        """Write the memory whole."""
-        write_atomic(self._path, json.dumps(self._files).encode())
+        """Write what is new."""
+        self._files.write()
         self._saved = time.monotonic()
 
 

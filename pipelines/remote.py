@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from slvr_data.commandline import plain
 from slvr_data.errors import SlvrError
 from slvr_data.files import disk_errors
 from slvr_data.manifest import NAME as MANIFEST
@@ -28,7 +29,7 @@ _WITH_STAGES = (f"{WORK}/settings.json", f"{WORK}/avoided.jsonl")
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(plain(text), file=sys.stderr, flush=True)
 
 
 @contextmanager

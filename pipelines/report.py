@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines.progress import eta_text
+from slvr_data.commandline import plain
 from slvr_data.errors import UsageError
 from slvr_data.lock import holder
 from slvr_data.manifest import NAME, load_manifest
@@ -210,14 +211,15 @@ def print_rejections(folder: Path, as_json: bool, reason: str | None) -> None:
         if as_json:
             print(json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace").decode())
         else:
-            print(f"{row['file']}:{row['line']}  {row['stage']}/{row['check']}/{row['reason']}  {row['evidence']}")
+            what = f"{row['stage']}/{row['check']}/{row['reason']}"
+            print(plain(f"{row['file']}:{row['line']}  {what}  {row['evidence']}"))
 
 
 def print_tree(tree: dict[str, Any], indent: str = "") -> None:
     """Nested counts as indented lines."""
     for key, value in tree.items():
         if isinstance(value, dict):
-            print(f"{indent}{key}")
+            print(f"{indent}{plain(key)}")
             print_tree(value, indent + "  ")
         else:
-            print(f"{indent}{key:<28} {'-' if value is None else value}")
+            print(f"{indent}{plain(key):<28} {'-' if value is None else plain(value)}")

@@ -35,7 +35,7 @@ def republish(folder: Path, changes: dict[str, Any], to: Path | None) -> dict[st
         settings = settings.model_copy(update={"publish": _changed(settings.publish, changes)})
         config = config_of(settings, folder)
         history = history_of(folder, work)
-        plan = make_plan(config, load_partitions(work / "plan"), history)
+        plan = make_plan(config, load_partitions(work / "plan", sources=settings.sources), history)
         finished = Finished(work)
         check_finished(plan, finished, folder, settings.parts)
         if to is None:
@@ -97,8 +97,10 @@ def check_finished(plan: Plan, finished: Finished, folder: Path, parts: int, any
     A set that was published with unfinished regions stays so, and it is said.
 
     Raises:
-        UsageError: saying how much, in which parts, and how to finish it.
+        UsageError: saying how much, in which parts, and how to finish it; or that nothing has been read.
     """
+    if not plan.accounts["rows"]:
+        raise UsageError(f"{folder}: nothing has been read yet; run slvr-data build-attributes")
     missing = [picture.image_id for picture in plan.pictures() if finished.open_work(picture) is not None]
     if missing and (anyway or _unfinished_before(folder)):
         print(f"{len(missing)} of {len(plan.image_ids)} pictures are not finished: going on without", file=sys.stderr)

@@ -16,6 +16,9 @@ from slvr_data.files import write_atomic
 from slvr_data.remote.addresses import address_of
 from slvr_data.sources.base import SourceConfig
 
+_LIMIT = "regions.limit"
+"""The one setting among those that decide data that may grow with the set."""
+
 
 class Settings(BaseModel):
     """`.work/settings.json`."""
@@ -23,7 +26,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     data: dict[str, Any]
-    """Settings that decide data; they stay as they are."""
+    """Settings that decide data; they stay as they are, `regions.limit` apart, which may grow."""
     sources: list[SourceConfig]
     """All sources that the set has taken in, with where they were last found."""
     publish: PublishConfig = Field(default_factory=PublishConfig)
@@ -67,7 +70,8 @@ def reconciled(config: BuildConfig, known: Settings | None, has_work: bool) -> S
         return Settings(
             data=config.affects_data(), sources=_sorted(sources), publish=config.publish, parts=config.part[1]
         )
-    _refuse_changes(known.data, config.affects_data(), config.out, "")
+    data = _with_more(known.data, config.affects_data())
+    _refuse_changes(data, config.affects_data(), config.out, "")
     before = {source.name: source for source in known.sources}
     for source in sources:
         old = before.get(source.name)
@@ -78,7 +82,13 @@ def reconciled(config: BuildConfig, known: Settings | None, has_work: bool) -> S
     told = {key: getattr(config.publish, key) for key in config.publish.model_fields_set}
     publish = known.publish if "publish" not in config.model_fields_set else known.publish.changed(told)
     sources = _sorted(before.values())
-    return known.model_copy(update={"sources": sources, "publish": publish, "parts": config.part[1]})
+    return known.model_copy(update={"data": data, "sources": sources, "publish": publish, "parts": config.part[1]})
+
+
+def _with_more(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    """The settings of the set, with the limit that the run names where that is larger."""
+    old, new = before.get(_LIMIT), after.get(_LIMIT)
+    return before if old is None or new is None or new < old else before | {_LIMIT: new}
 
 
 def _sorted(sources: Any) -> list[SourceConfig]:

@@ -11,6 +11,8 @@ from typing import Any
 
 from PIL import Image
 
+from pipelines.changed import note_changed
+from pipelines.choice import leave_out_small
 from pipelines.config import BuildConfig
 from pipelines.plan import PlannedPicture, plan_table
 from pipelines.stages import Stage, attributes, check, crop, multiquery, served
@@ -28,6 +30,7 @@ from slvr_data.queries.generate import WrittenGroup
 from slvr_data.regions import PictureFile, read_unit
 from slvr_data.sources import Source, open_source
 from slvr_data.sources.base import PictureMissingError, Unit
+from slvr_data.sources.paths import checked_path
 
 _CACHE_BYTES = 96 << 20
 
@@ -51,6 +54,7 @@ class Worker:
         rows, files = [], []
         for unit, known in units:
             found, picture = read_unit(self.sources[source], unit, known)
+            leave_out_small(found, picture, self.config.regions.least_share)
             rows += found
             files.append((unit.path, picture))
         return ReadReport(source, plan_table(rows), files, time.process_time() - started)
@@ -146,7 +150,7 @@ class Worker:
         Raises:
             PictureGoneError: there is none.
         """
-        problem = ""
+        problem, changed = "", []
         for source, path in picture.files:
             try:
                 data = self.sources[source].read_picture(path)
@@ -158,8 +162,18 @@ class Worker:
                 continue
             if image_id(data) == picture.image_id:
                 return data
-            problem = f"{path!r} has changed since it was read: run the same command again"
+            changed.append((source, path))
+            problem = f"{path!r} has changed since it was read: run slvr-data build-attributes again, to read it anew"
+        for source, path in changed:
+            self._note_changed(source, path, picture)
         raise PictureGoneError(f"source {picture.files[-1][0]}: {problem}")
+
+    def _note_changed(self, source: str, path: str, picture: PlannedPicture) -> None:
+        """Have the next build read a file again, of whatever size and time it is."""
+        root = self.sources[source].config.images
+        if root is not None:
+            regions = [region.region.region_id for region in picture.regions]
+            note_changed(self.work, checked_path(root, path, self.config.follow_links), regions)
 
     def upright(self, picture: PlannedPicture) -> images.Upright:
         """The picture, decoded; its pixels stay at hand for the next stages."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from slvr_data.errors import SlvrError
 
 STOPPED = 130
 """Exit code after Ctrl-C or SIGTERM: 128 and the number of SIGINT."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+"""What moves a cursor, colours, renames a window, or turns the direction of what follows."""
 
 
 def run(command: str, app: Callable[..., object], stopped: str, memory: str) -> NoReturn:
@@ -54,6 +57,11 @@ def run(command: str, app: Callable[..., object], stopped: str, memory: str) -> 
     if code == STOPPED:
         _end(command, stopped, STOPPED)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def plain(text: object) -> str:
+    r"""A text from data or from elsewhere as a terminal shows it: control characters stand as \x1b."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), str(text))
 
 
 def spare_pandas() -> None:
@@ -104,5 +112,5 @@ def _end_known(command: str, error: Exception, stopped: str) -> None:
 
 
 def _end(command: str, message: str, code: int) -> NoReturn:
-    print(f"{command}: {' '.join(message.split())}", file=sys.stderr)
+    print(f"{command}: {plain(' '.join(message.split()))}", file=sys.stderr)
     sys.exit(code)

@@ -57,6 +57,15 @@ class Lock:
             self._stream.flush()
         return self
 
+    @property
+    def is_there(self) -> bool:
+        """Whether its file still is where it was opened: whoever had it before may have removed it at the end."""
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            return False
+        return os.path.samestat(found, os.fstat(self._stream.fileno()))
+
     def _take_over(self, text: str) -> None:
         """Recognise a stale lock; respect one of another host."""
         try:

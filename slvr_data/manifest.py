@@ -22,7 +22,8 @@ NAME = "manifest.json"
 FORMAT = "slv-set"
 CARD = "README.md"
 _CONFIGS = ("images", "attributes", "multiquery", "embeddings", "crops", "rejections", "card")
-_OURS = re.compile(r"data/[a-z]+/[a-z]+-[0-9]{5}-[0-9a-f]{12}\.parquet|assets/samples\.jpg")
+_OURS = re.compile(r"data/[a-z]+/[a-z]+-[0-9]{5}-[0-9a-f]{12}\.parquet|assets/samples(-[0-9a-f]{12})?\.jpg")
+"""Older versions published `assets/samples.jpg`."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 

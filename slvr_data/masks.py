@@ -123,6 +123,11 @@ def _run_borders(counts: str) -> NDArray[np.int64]:
     return np.cumsum(run_lengths(counts))
 
 
+def is_empty(mask: Mask) -> bool:
+    """Whether no pixel is set."""
+    return not coco_mask.area({"size": mask.size, "counts": mask.counts.encode()})
+
+
 def window(mask: Mask, box: tuple[int, int, int, int]) -> BoolArray:
     """The part of the mask in a box [x1, y1, x2, y2) of whole pixels, without decoding the rest; [y2-y1, x2-x1]."""
     x1, y1, x2, y2 = box

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -29,7 +30,8 @@ from slvr_data.schema import (
 from slvr_data.shards import DataFile, TableWriter
 from slvr_data.sources.base import cut_record
 
-SAMPLES = "assets/samples.jpg"
+SAMPLES = "assets/samples-{}.jpg"
+"""The card's picture; as every file but card and manifest it has its hash in its name, and so never changes."""
 _SAMPLE_COUNT = 6
 _SAMPLE_SIDE = 160
 _COLORS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7")
@@ -158,10 +160,11 @@ class Release:
             sheet.paste(image, (left, 0))
             left += image.width + gap
         data = encode_jpeg(sheet, 75)
-        path = self._staging / SAMPLES
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, data)
-        return [DataFile(SAMPLES, sha256_of(path), len(data), 0, "card", "")]
+        digest = hashlib.sha256(data).hexdigest()
+        name = SAMPLES.format(digest[:12])
+        (self._staging / name).parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(self._staging / name, data)
+        return [DataFile(name, digest, len(data), 0, "card", "")]
 
 
 def _outlined(data: bytes, boxes: Sequence[tuple[Sequence[float], str | None]]) -> Image.Image:

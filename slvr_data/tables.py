@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from slvr_data.images import PictureError, probe
 from slvr_data.sources.base import PictureMissingError
@@ -24,6 +25,8 @@ _FIELD = 1 << 30
 """Characters of a TSV field, at most."""
 _ROWS = 4
 """Of a table, that are in memory at a time."""
+_BUFFER = 1 << 20
+"""Bytes that are read of a column at a time."""
 _LOOKED_AT = 50
 """Rows that are looked at to see what a column holds."""
 ELSEWHERE = "the row holds no bytes, and"
@@ -138,6 +141,11 @@ def _is_file(path: Path) -> bool:
         if error.errno != errno.ENAMETOOLONG:
             raise
         return False
+
+
+def parquet_file(path: Path) -> pq.ParquetFile:
+    """A reader of a Parquet file that holds a page of each column, and not whole row groups: pictures are heavy."""
+    return pq.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False)
 
 
 @contextmanager

@@ -167,7 +167,7 @@ def end(process: subprocess.Popen[str]) -> None:
     process.communicate(timeout=120)
 
 
-def wait_for(what: Callable[[], Any], seconds: float = 120, pause: float = 0.002) -> Any:
+def wait_for(what: Callable[[], Any], seconds: float = 300, pause: float = 0.002) -> Any:
     """The first true answer of `what`; asking takes a tenth of this processor at most, which others want too."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:

@@ -42,7 +42,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     return asyncio.run(bounded())
 
 
-async def until(what: Callable[[], Any], seconds: float = 120) -> Any:
+async def until(what: Callable[[], Any], seconds: float = 250) -> Any:
     """The first true answer of `what`, while everything else goes on."""
     async with asyncio.timeout(seconds):
         while not (answer := what()):

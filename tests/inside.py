@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import signal
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -15,8 +16,11 @@ DOORS = {"slvr-train": console.train, "slvr-bench": console.bench}
 
 
 def inside(command: str, *arguments: object, code: int = 0) -> str:
-    """What the command says, on both streams, until it ends with this exit code."""
-    said, before = io.StringIO(), signal.getsignal(signal.SIGTERM)
+    """What the command says, on both streams, until it ends with this exit code.
+
+    What it has set in the environment is gone then: a process of its own would have taken it along.
+    """
+    said, before, environment = io.StringIO(), signal.getsignal(signal.SIGTERM), dict(os.environ)
     try:
         with pytest.MonkeyPatch.context() as patch, redirect_stdout(said), redirect_stderr(said):
             patch.setattr(sys, "argv", [command, *map(str, arguments)])
@@ -24,5 +28,7 @@ def inside(command: str, *arguments: object, code: int = 0) -> str:
                 DOORS[command]()
     finally:
         signal.signal(signal.SIGTERM, before)
+        os.environ.clear()
+        os.environ.update(environment)
     assert (ended.value.code or 0) == code, said.getvalue()
     return said.getvalue()

@@ -216,6 +216,14 @@ def _fault_is(kind: str, status: int, tree: Any, headers: dict[str, str], second
             assert content == "" if kind == "empty" else seconds > 0.045
 
 
+def test_faults_may_spare_the_looks_that_a_client_begins_with() -> None:
+    schema = {"type": "object", "properties": {"word": {"type": "string"}}}
+    with running_stub(model=MODEL, service_ms=1, faults={"500": 1.0}, sound_looks=True) as stub:
+        url = f"{stub.base_url}/chat/completions"
+        assert [post(url, one)[0] for one in (body("hi"), body("hi", schema=schema))] == [200, 500]
+        assert stub.log()["faults"] == {"500": 1}
+
+
 def test_a_hanging_call_never_ends_and_holds_no_slot(bare: RunningStub) -> None:
     bare.control(faults={"timeout": 1.0}, reset=True)
     with contextlib.closing(http.client.HTTPConnection("127.0.0.1", bare.port, timeout=0.3)) as hanging:

@@ -40,6 +40,10 @@ def build_attributes(
         list[Path] | None, typer.Option(metavar="FILE", help="Annotation file of the source; may be repeated.")
     ] = None,
     limit: Annotated[int | None, typer.Option(metavar="N", help="Take the first N pictures of each source.")] = None,
+    limit_regions: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Take N regions at most, of whole pictures drawn by a hash of their ids."),
+    ] = None,
     workers: Annotated[int | None, typer.Option(metavar="N", help="Processes (default: one per processor).")] = None,
     shard_size: Annotated[
         int | None, typer.Option(metavar="N", help="Pictures per shard, the unit of work; does not change the data.")
@@ -87,6 +91,7 @@ def build_attributes(
         "out": out, "annotator": annotator, "limit": limit, "workers": workers, "shard_size": shard_size,
         "shard": shard, "seed": seed, "follow_links": follow_links, "avoid": avoid,
     }  # fmt: skip
+    options["regions"] = {"limit": limit_regions} if limit_regions is not None else None
     options |= engine_options(engine, ray_address)
     options["sources"] = sources_told(source, images, annotations, config)
     options["served"] = served.served_options(

@@ -55,12 +55,13 @@ def attach(
     """Restore the pictures of a set published by reference, each checked byte for byte."""
     from pipelines.attach import attach as run
     from pipelines.remote import writing
+    from slvr_data.commandline import plain
 
     with writing(folder, scratch) as here:
         restored, problems = run(here, images, follow_links)
     print(f"{restored} pictures restored, {len(problems)} missing or different")
     for path, problem in problems[:20]:
-        print(f"  {path}: {problem}", file=sys.stderr)
+        print(plain(f"  {path}: {problem}"), file=sys.stderr)
     if len(problems) > 20:
         print(f"  ... and {len(problems) - 20} more", file=sys.stderr)
     if problems:
@@ -79,6 +80,7 @@ def validate(
     from contextlib import nullcontext
 
     from pipelines.remote import reading, unnamed
+    from slvr_data.commandline import plain
     from slvr_data.remote.addresses import local_path, shown
     from slvr_data.validate import not_looked_at
     from slvr_data.validate import validate as run
@@ -88,7 +90,7 @@ def validate(
         left = not_looked_at(here, checked) if sample is not None else []
     breaches += [f"{name}: is not named by the manifest" for name in unnamed(folder)]
     for breach in breaches:
-        print(breach, file=sys.stderr)
+        print(plain(breach), file=sys.stderr)
     print(f"{shown(folder)}: " + ", ".join(f"{count} {what}" for what, count in checked.items()))
     for what in left:
         print(f"not looked at: {what}")

@@ -31,6 +31,14 @@ def doctor(
     annotations: Annotated[
         list[Path] | None, typer.Option(metavar="FILE", help="With --estimate: annotation file of the source.")
     ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            help="With --estimate: the set to be built; its builds use these replies again.",
+        ),
+    ] = None,
     config: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="YAML file of a build: its settings of the model hold."),
@@ -44,24 +52,27 @@ def doctor(
     from pipelines.doctor import examine
     from pipelines.estimate import estimate as sampled
     from pipelines.estimate import examined, print_estimate
+    from slvr_data.commandline import plain
     from slvr_data.errors import UsageError
+    from slvr_data.remote.addresses import local_output
 
-    if estimate is None and (images or annotations):
-        raise UsageError("--images and --annotations go with --estimate SOURCE")
+    if estimate is None and (images or annotations or out):
+        raise UsageError("--images, --annotations and --out go with --estimate SOURCE")
     told = served.served_options(base_url, model, model_revision, api_key_env, prompts, box_format, None, None)
     sources = sources_told(estimate, images, annotations, None) if estimate is not None else None
+    keep = local_output(out, "--out") if out is not None else None
     settings = examined(told, config, assignments or [], sources)
 
     def say(text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        print(plain(text), file=sys.stderr, flush=True)
 
     found = examine(settings.served, say)
     for finding in found:
-        print(f"{finding.verdict:<8} {finding.probe:<12} {finding.text}")
+        print(f"{finding.verdict:<8} {finding.probe:<12} {plain(finding.text)}")
     if any(finding.verdict == "fault" for finding in found):
         sys.exit(1)
     if settings.build is not None:
-        print_estimate(sampled(settings.build, say))
+        print_estimate(sampled(settings.build, say, keep))
 
 
 def serve(

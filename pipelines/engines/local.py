@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from pipelines.config import BuildConfig
+from pipelines.engines.in_hand import InHand
 from pipelines.engines.lost import WorkerLostError
 from pipelines.engines.results import results
 from pipelines.engines.suspects import Sent, Suspects
@@ -62,25 +63,43 @@ class LocalEngine:
     def map(self, method: str, inputs: Iterable[tuple[Any, ...]], lost: OnLost | None = None) -> Iterator[Any]:
         """`Worker.method(*input)` for each input; only a few inputs per worker are taken ahead.
 
-        One worker is this process: what ends that ends the command, and nothing is told to `lost`.
+        One worker is this process, but for what it had in hand when an earlier run ended without a word
+        (`pipelines.engines.in_hand`): what ends this process ends the command once.
 
         Raises:
             RunError: a worker raised it; a call has ended every worker that took it, and there is no `lost`.
         """
-        if self.workers == 1:
-            from pipelines.worker import Worker
+        calls = self._in_pool if self.workers > 1 else self._in_here
+        yield from calls(method, inputs, lost)
 
-            worker = Worker(self._config, self._work)
-            for arguments in inputs:
-                yield getattr(worker, method)(*arguments)
-            return
-
+    def _in_pool(self, method: str, inputs: Iterable[tuple[Any, ...]], lost: OnLost | None) -> Iterator[Any]:
         def told(shard: Any, error: WorkerLostError) -> None:
             assert lost is not None
             self._say(str(error))
             lost(shard, error)
 
         yield from results(partial(self.submit, method), lambda: self.workers, inputs, lost and told)
+
+    def _in_here(self, method: str, inputs: Iterable[tuple[Any, ...]], lost: OnLost | None) -> Iterator[Any]:
+        from pipelines.worker import Worker
+
+        worker, in_hand = Worker(self._config, self._work), InHand(self._work)
+        gone: list[Any] = []
+
+        def told(shard: Any, error: WorkerLostError) -> None:
+            assert lost is not None
+            gone.append(shard)
+            lost(shard, error)
+
+        for arguments in inputs:
+            if not in_hand.suspected(method, arguments):
+                with in_hand.holding(method, arguments):
+                    found = getattr(worker, method)(*arguments)
+                yield found
+                continue
+            self._say("what was in hand when an earlier run ended suddenly is done by a process of its own")
+            yield from self._in_pool(method, [arguments], lost and told)
+            in_hand.cleared(method, arguments, gone)
 
     def submit(self, method: str, *arguments: Any) -> Future[Any]:
         """`Worker.method(*arguments)` in the pool, also where there is one worker; the caller bounds how many wait.

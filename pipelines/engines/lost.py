@@ -36,6 +36,16 @@ def named(method: str, arguments: tuple[Any, ...]) -> str:
     return f"a call of {method}"
 
 
+def items_of(arguments: tuple[Any, ...]) -> list[str]:
+    """What a call is about, one by one: its pictures or files, by the same names in every run."""
+    task = arguments[0]
+    if isinstance(task, str):  # a source, of which it reads units
+        return [f"{task}:{unit.path}" for unit, _ in arguments[1] if unit.path]
+    if pictures := getattr(task, "pictures", ()):
+        return [picture_name(picture) for picture in pictures]
+    return [f"{task.root}/{file}" for file in task.files]
+
+
 def picture_name(picture: Any) -> str:
     """The first of its files, or its id where the task does not know its files."""
     planned = picture.planned

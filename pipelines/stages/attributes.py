@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from pipelines.choice import shorter_side
 from slvr_data.annotators.base import AnnotatedPicture, Failure, Profile
 from slvr_data.schema import Provenance, Region, Verdict
 
@@ -91,17 +92,20 @@ def annotated_picture(planned: PlannedPicture, usable: list[Region], worker: Wor
     """What annotators and checks see of a picture.
 
     A label is complete only where everything that carries it, small things included, is usable and from
-    a source that annotates every instance.
+    a source that annotates every instance. What is left out by choice counts as usable here.
     """
     kept = {region.region_id for region in usable}
+    least = worker.config.crop.min_side
+    kept |= {r.region.region_id for r in planned.regions if r.left_out and shorter_side(r.region.bbox) >= least}
+    regions = [r.region for r in planned.regions if r.region.region_id in kept]
     partly = {r.region.label for r in planned.regions if not r.exhaustive or r.region.region_id not in kept}
     size = worker.pixels(planned).size
     return AnnotatedPicture(
         image_id=planned.image_id,
         width=size[0],
         height=size[1],
-        regions=usable,
-        complete_labels=frozenset(r.label for r in usable if r.label is not None and r.label not in partly),
+        regions=regions,
+        complete_labels=frozenset(r.label for r in regions if r.label is not None and r.label not in partly),
         open_pixels=partial(worker.pixels, planned),
         unusable=[r.region for r in planned.regions if r.region.region_id not in kept],
         complete=planned.complete,

@@ -1,6 +1,6 @@
 """What workers do for `--avoid`: describe chunks of avoided pictures, and look for them among a shard's pictures.
 
-Stores: `avoided` has a shard per chunk, `compared` one per shard of pictures and index; both outlive the run.
+Stores: `avoided` has the chunks (`pieces`), `compared` one shard per shard of pictures and index; both outlive the run.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from pipelines.stages.pieces import describe_into
 from pipelines.store import StageStore
 from slvr_data.avoid.features import describe, require
 from slvr_data.avoid.given import Chunk
 from slvr_data.avoid.index import Index
-from slvr_data.avoid.reading import described_rows, preview
+from slvr_data.avoid.reading import preview
 from slvr_data.avoid.search import find
 from slvr_data.ids import image_id
 from slvr_data.images import PictureError
@@ -99,9 +100,11 @@ def describe_chunk(chunk: Chunk, work: Path) -> Looked:
     """Describe a chunk's pictures, and keep that."""
     require()
     started = time.process_time()
-    table = described_rows(chunk)
-    StageStore(work, AVOIDED).commit(chunk.name, {"pictures": table})
-    return Looked(table.num_rows, table.num_rows - table["sha256"].null_count, time.process_time() - started)
+    pictures = found = 0
+    for table in describe_into(StageStore(work, AVOIDED), chunk):
+        pictures += table.num_rows
+        found += table.num_rows - table["sha256"].null_count
+    return Looked(pictures, found, time.process_time() - started)
 
 
 def compare_shard(task: ShardTask, index: str, worker: Worker) -> Looked:

@@ -6,6 +6,7 @@ mask plainly has a main axis, a count only where every instance of the label is 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,11 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from slvr_data import colors, geometry, masks
 from slvr_data.annotators.base import AnnotatedPicture, Failure, Profile
+from slvr_data.moments import second_moments
 from slvr_data.schema import Appearance, AttributeProfile, Link, Peers, Provenance, Region, Spatial
 
-_AXIS_PIXELS = 4096
-"""At most about this many pixels of a mask decide its main axis."""
-
+_NEAR = 0.9063077870366499
+"""The cosine of 25 degrees: twice the angle up to which an axis has a word's direction."""
 
 NO_COLOR_OF_THEIR_OWN = frozenset(
     [
@@ -207,20 +208,12 @@ def orientation(mask: NDArray[np.bool_], min_elongation: float) -> str | None:
     From the second central moments of the set pixels. A mask has a main axis where its length is at least
     `min_elongation` times its width; the four words each cover 25 degrees, with gaps of 20 between them.
     """
-    step = max(1, int((mask.size / _AXIS_PIXELS) ** 0.5))
-    pixels = mask[::step, ::step].astype(np.float64)
-    rows, columns = pixels.sum(1), pixels.sum(0)
-    count = rows.sum()
-    if count < 16:
+    count, xx, yy, xy = second_moments(mask)
+    spread = math.sqrt((xx - yy) ** 2 + 4 * xy**2)
+    if count < 16 or not spread:
         return None
-    y, x = np.arange(len(rows)) - rows @ np.arange(len(rows)) / count, np.arange(len(columns), dtype=np.float64)
-    x -= columns @ x / count
-    yy, xx, xy = rows @ y**2 / count, columns @ x**2 / count, -(y @ pixels @ x) / count  # y upward
-    spread = np.hypot(xx - yy, 2 * xy)
-    if xx + yy + spread < min_elongation**2 * max(xx + yy - spread, 1 / 6):
+    if xx + yy + spread < min_elongation * min_elongation * max(xx + yy - spread, count**2 / 6):
         return None
-    angle = np.degrees(np.arctan2(2 * xy, xx - yy)) / 2 % 180
-    for word, center in (("horizontal", 0), ("diagonal rising", 45), ("vertical", 90), ("diagonal falling", 135)):
-        if min(abs(angle - center), 180 - abs(angle - center)) <= 12.5:
-            return word
-    return None
+    across, rising = (xx - yy) / spread, 2 * xy / spread  # cosine and sine of twice the axis' angle
+    words = {"horizontal": across, "diagonal rising": rising, "vertical": -across, "diagonal falling": -rising}
+    return next((word for word, cosine in words.items() if cosine >= _NEAR), None)

@@ -2,7 +2,7 @@
 
 A published set gives its pictures, a benchmark folder of `slvr-bench` its own, any other folder all its picture files
 and all Parquet, Arrow and TSV files with a column of pictures. A file without a suffix is a picture file if it begins
-like one. Hidden files and folders are passed over.
+like one. Other files are passed over, and counted; hidden files and folders are passed over.
 """
 
 from __future__ import annotations
@@ -11,19 +11,18 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from slvr_data.avoid.features import method
 from slvr_data.errors import UsageError
 from slvr_data.manifest import FORMAT, NAME, load_manifest
 from slvr_data.shards import files_of
-from slvr_data.tables import arrow_file, picture_columns, tsv_column
+from slvr_data.tables import arrow_file, parquet_file, picture_columns, tsv_column
 
 PICTURES = {".jpg", ".jpeg", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".mpo"}
 CLOSED = {".avif", ".heic", ".heif", ".jp2", ".jxl"}
@@ -34,6 +33,7 @@ _STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"II*\0", b"MM\0*")
 _FILES = 32
 """Picture files in a chunk."""
 _BENCH = "bench.json"
+_MOST_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,8 @@ class Given:
     chunks: tuple[Chunk, ...]
     without: tuple[str, ...] = ()
     """Tables below it that have no column of pictures."""
+    passed_over: tuple[tuple[str, int], ...] = ()
+    """Suffixes of files below it that were not looked into, and how many have them, the most frequent first."""
 
 
 def placed(told: str) -> Path:
@@ -91,19 +93,29 @@ def open_given(told: str) -> Given:
         raise UsageError(f"--avoid {told}: there is no such folder or file")
     root = path if path.is_dir() else path.parent
     without: list[str] = []
+    others: Counter[str] = Counter()
     try:
-        chunks = tuple(_chunks(root, _files(root) if path.is_dir() else [path.name], without))
+        chunks = tuple(_chunks(root, _files(root, others) if path.is_dir() else [path.name], without))
     except OSError as error:
         raise UsageError(
             f"--avoid {told} cannot be read: {error}: let it be read (chmod), or move that out of it"
         ) from None
+    passed_over = tuple(sorted(others.items(), key=lambda pair: (-pair[1], pair[0])))
     if not chunks:
         why = f": {without[0]} has no column of pictures" if without else ""
+        why = why or (f": it has {counted(passed_over)}" if others else "")
         raise UsageError(
             f"--avoid {told} holds no pictures{why}: give a folder of pictures, a published set, a benchmark folder, "
             "or Parquet, Arrow or TSV files with a column of pictures"
         )
-    return Given(str(path), chunks, tuple(without))
+    return Given(str(path), chunks, tuple(without), passed_over)
+
+
+def counted(passed_over: Sequence[tuple[str, int]]) -> str:
+    """Files by their suffixes in words: "12 .txt, 1 without a suffix"; the rarer ones together."""
+    named = [f"{count} {ascii(suffix[:20])[1:-1] or 'without a suffix'}" for suffix, count in passed_over[:_MOST_NAMED]]
+    rest = sum(count for _, count in passed_over[_MOST_NAMED:])
+    return ", ".join([*named, f"{rest} of other kinds"] if rest else named)
 
 
 def names_of(paths: Iterable[str]) -> dict[str, str]:
@@ -117,8 +129,8 @@ def names_of(paths: Iterable[str]) -> dict[str, str]:
     return names
 
 
-def _files(root: Path) -> list[str]:
-    """The files to read below `root`."""
+def _files(root: Path, others: Counter[str]) -> list[str]:
+    """The files to read below `root`; suffixes of the others are counted."""
     if _is_set(root):
         manifest = load_manifest(root)
         return [file.path for file in files_of(manifest.files, "images")]
@@ -130,9 +142,11 @@ def _files(root: Path) -> list[str]:
         folders[:] = [
             name for name in sorted(folders) if not name.startswith(".") and _new(_identity(Path(folder, name)), seen)
         ]
-        for name in files:
-            if not name.startswith(".") and _is_wanted(Path(folder, name)):
-                found.append(Path(folder, name).relative_to(root).as_posix())
+        for path in (Path(folder, name) for name in files if not name.startswith(".")):
+            if _is_wanted(path):
+                found.append(path.relative_to(root).as_posix())
+            else:
+                others[path.suffix.lower()] += 1
     return sorted(found)
 
 
@@ -212,7 +226,7 @@ def _of_table(root: Path, file: str, without: list[str]) -> Iterator[Chunk]:
             with arrow_file(path) as reader:
                 columns = picture_columns(reader.schema, iter(reader))
         else:
-            with pq.ParquetFile(path) as parquet:
+            with parquet_file(path) as parquet:
                 batches = parquet.iter_batches(batch_size=1)
                 columns = picture_columns(parquet.schema_arrow, batches)
                 groups = [*range(parquet.num_row_groups)]

@@ -1,4 +1,4 @@
-"""A chunk of avoided pictures into rows: each picture described, or why it cannot be."""
+"""A chunk of avoided pictures into rows, piece by piece: each picture described, or why it cannot be."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ from slvr_data.avoid.index import AvoidedPicture
 from slvr_data.errors import RunError
 from slvr_data.images import PictureError, encode_jpeg, load
 from slvr_data.sources.paths import MAX_FILE_BYTES
-from slvr_data.tables import arrow_file, pictures_in, rows_of, tsv_rows
+from slvr_data.tables import arrow_file, parquet_file, pictures_in, rows_of, tsv_rows
 
 MAX_PIXELS = 400_000_000
 """A larger avoided picture counts as unreadable."""
 PREVIEW = 256
 """Longer side of the small pictures that people look at."""
+PIECE = 256
+"""Pictures of a chunk that are described at a time: they take about 15 MB."""
 _ROWS = 4
 """Of a table, that are in memory at a time."""
 
@@ -46,24 +48,33 @@ Encoded = tuple[str, bytes | None, str]
 """Name, bytes, and where there are none, why."""
 
 
-def described_rows(chunk: Chunk) -> pa.Table:
-    """The pictures of a chunk as a table of `ROWS`, each distinct file once.
+def described(chunk: Chunk, kept: int = 0) -> Iterator[pa.Table]:
+    """The pictures of a chunk, each distinct file once, as tables of `ROWS` for `PIECE` each; the last is for the rest.
+
+    The first `kept` tables, which are there from an earlier run, are left out: their pictures are read to be known
+    again, and not described.
 
     Raises:
         RunError: a file was there when the chunk was found, and cannot be read here and now. That is no hole: it may be
             read tomorrow, or on another machine.
     """
     rows: list[dict[str, Any]] = []
-    seen: set[str] = set()
-    for name, data, problem in _encoded(chunk):
+    seen: set[bytes] = set()
+    for count, (name, data, problem) in enumerate(_encoded(chunk)):
+        if count > kept * PIECE and count % PIECE == 0:
+            yield pa.Table.from_pylist(rows, schema=ROWS)
+            rows = []
+        again = count < kept * PIECE
         if data is None:
-            rows.append({"name": name, "problem": problem})
+            row = {"name": name, "problem": problem}
+        elif (digest := hashlib.sha256(data)).digest() in seen:
             continue
-        digest = hashlib.sha256(data).hexdigest()
-        if digest not in seen:
-            seen.add(digest)
-            rows.append({"name": name, "sha256": digest} | _row(data))
-    return pa.Table.from_pylist(rows, schema=ROWS)
+        else:
+            seen.add(digest.digest())
+            row = {} if again else {"name": name, "sha256": digest.hexdigest()} | _row(data)
+        if not again:
+            rows.append(row)
+    yield pa.Table.from_pylist(rows, schema=ROWS)
 
 
 def _row(data: bytes) -> dict[str, Any]:
@@ -171,7 +182,7 @@ def _rows(path: Path, chunk: Chunk) -> Iterator[tuple[int, dict[str, Any]]]:
             yield from enumerate(rows_of(reader, columns), 1)
         return
     group = chunk.group or 0
-    with pq.ParquetFile(path) as parquet:
+    with parquet_file(path) as parquet:
         number, _ = _span(parquet, group)
         for batch in parquet.iter_batches(batch_size=_ROWS, row_groups=[group], columns=columns):
             for row in batch.to_pylist():

@@ -1,9 +1,10 @@
-"""`bounds`: the box lies in its picture, and the mask in its box."""
+"""`bounds`: the box lies in its picture, and the mask, which is not empty, in its box."""
 
 from __future__ import annotations
 
 from pycocotools import mask as coco_mask
 
+from slvr_data import masks
 from slvr_data.checks.base import CheckedRegion, failed, passed
 from slvr_data.schema import Verdict
 
@@ -15,7 +16,7 @@ MASK_TOLERANCE_SHARE = 0.05
 
 
 def check_bounds(record: CheckedRegion) -> Verdict:
-    """Fails with "box-outside-picture", "mask-of-another-size" or "mask-outside-box"."""
+    """Fails with "box-outside-picture", "mask-of-another-size", "mask-empty" or "mask-outside-box"."""
     picture, region = record.picture, record.region
     x1, y1, x2, y2 = region.bbox
     if not (0 <= x1 < x2 <= picture.width and 0 <= y1 < y2 <= picture.height):
@@ -27,6 +28,8 @@ def check_bounds(record: CheckedRegion) -> Verdict:
         return failed(
             NAME, "mask-of-another-size", f"mask {region.mask.size}, picture {picture.height}x{picture.width}"
         )
+    if masks.is_empty(region.mask):  # the bounds of nothing are those of the corner of the picture
+        return failed(NAME, "mask-empty", "the mask has no pixel: correct the segmentation, or leave it out")
     mx, my, mw, mh = coco_mask.toBbox({"size": region.mask.size, "counts": region.mask.counts.encode()})
     beyond = max(x1 - mx, y1 - my, mx + mw - x2, my + mh - y2)
     if beyond > max(MASK_TOLERANCE_PX, MASK_TOLERANCE_SHARE * max(x2 - x1, y2 - y1)):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from slvr_data import geometry
 from slvr_data.checks.base import CheckedRegion, failed, not_applicable, passed
+from slvr_data.moments import second_moments
 from slvr_data.schema import Link, Region, Verdict
 
 NAME = "spatial"
@@ -36,7 +37,6 @@ ACROSS_RATIO = 2.0
 AXES = {"horizontal": 0, "diagonal rising": 45, "vertical": 90, "diagonal falling": 135}
 """Direction -> its angle in degrees, y upward."""
 DEPTHS = ("front", "middle", "back", "none")
-_MOST_PIXELS = 4096
 
 
 def check_spatial(record: CheckedRegion) -> Verdict:
@@ -118,20 +118,8 @@ def _orientation(record: CheckedRegion, word: str) -> str | None:
 
 def _moments(mask: NDArray[np.bool_]) -> tuple[float, float, float] | None:
     """The second central moments xx, yy, xy (y upward) of a mask's pixels; None for fewer than 16."""
-    step = max(1, int((mask.size / _MOST_PIXELS) ** 0.5))
-    pixels = mask[::step, ::step].astype(np.float64)
-    rows, columns = pixels.sum(1), pixels.sum(0)
-    count = rows.sum()
-    if count < 16:
-        return None
-    y, x = np.arange(len(rows), dtype=np.float64), np.arange(len(columns), dtype=np.float64)
-    y -= rows @ y / count
-    x -= columns @ x / count
-    return (
-        float(columns @ x**2 / count) + 1 / 12,
-        float(rows @ y**2 / count) + 1 / 12,
-        -float(y @ pixels @ x / count),
-    )
+    count, xx, yy, xy = second_moments(mask)
+    return (xx / count**2 + 1 / 12, yy / count**2 + 1 / 12, xy / count**2) if count >= 16 else None
 
 
 def _relation(record: CheckedRegion, link: Link) -> str | None:

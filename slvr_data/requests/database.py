@@ -18,7 +18,7 @@ from typing import Any
 from slvr_data.errors import RunError
 from slvr_data.files import disk_errors
 from slvr_data.requests.replies import COLUMNS, StoredReply
-from slvr_data.requests.segments import Kind, Row, Segment
+from slvr_data.requests.segments import Row, Segment
 
 FORM = "1"
 """Of the tables below; a database of another form is put aside."""
@@ -31,6 +31,11 @@ CREATE TABLE grants (base_key TEXT PRIMARY KEY, attempts INTEGER, segment INTEGE
 """
 _NAMES = ", ".join(COLUMNS)
 _REPLY = f"INSERT OR REPLACE INTO replies ({_NAMES}, segment) VALUES ({', '.join('?' * len(COLUMNS))}, ?)"
+_ORDER = "SELECT length(name), name FROM segments WHERE id ="
+"""`Segment.order`: a number of more than 8 digits makes a name longer."""
+_TAKEN = f"""INSERT INTO replies ({_NAMES}, segment) VALUES ({", ".join("?" * len(COLUMNS))}, ?)
+            ON CONFLICT (key) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in (*COLUMNS, "segment"))}
+            WHERE replies.segment IS NULL OR ({_ORDER} replies.segment) < ({_ORDER} excluded.segment)"""
 _GRANT = """INSERT INTO grants VALUES (?, ?, ?) ON CONFLICT (base_key)
             DO UPDATE SET attempts = excluded.attempts, segment = excluded.segment
             WHERE excluded.attempts >= grants.attempts"""
@@ -143,11 +148,15 @@ class Database:
                     writer.executemany(statement, ((number, *row) for row in each.rows))
 
     def take_in(self, segments: Iterable[tuple[Segment, list[Row]]]) -> None:
-        """Hold the rows of some segments, in their order; they replace what is there of the same key."""
+        """Hold the rows of some segments; they replace what is there of the same key, but for rows of later segments.
+
+        So it is the same whenever a segment comes, as one of a part does that was merged.
+        """
         with self._transaction() as writer:
             for segment, rows in segments:
                 number = _register(writer, segment)
-                writer.executemany(_statement(segment.kind), ((*row, number) for row in rows))
+                statement = _TAKEN if segment.kind == "replies" else _GRANT
+                writer.executemany(statement, ((*row, number) for row in rows))
 
     def segments(self) -> dict[str, Segment]:
         """By name, all whose rows are held."""
@@ -204,10 +213,6 @@ def _register(writer: sqlite3.Connection, segment: Segment) -> int:
     number = writer.execute("INSERT INTO segments (name, bytes) VALUES (?, ?)", (segment.name, segment.bytes)).lastrowid
     assert number is not None
     return number
-
-
-def _statement(kind: Kind) -> str:
-    return _REPLY if kind == "replies" else _GRANT
 
 
 def row_of(reply: StoredReply) -> Row:

@@ -1,7 +1,7 @@
 """Segments: immutable Parquet files in the set's folder, from which another node resumes.
 
 A name tells order, kind and content: `00000012-replies-0f3a5c7e9b1d2f46.parquet`. What a later segment says of a
-key replaces what an earlier one said.
+key replaces what an earlier one said. Parts that were merged have equal numbers: of these, the name decides.
 """
 
 from __future__ import annotations
@@ -48,6 +48,11 @@ class Segment:
     bytes: int
 
     @property
+    def order(self) -> tuple[int, str]:
+        """Later segments have larger ones."""
+        return int(self.name.partition("-")[0]), self.name
+
+    @property
     def kind(self) -> Kind:
         """What its rows are: replies, or further attempts that were granted."""
         return "replies" if "-replies-" in self.name else "grants"
@@ -74,7 +79,7 @@ class SegmentFolder:
         """All there are, oldest first."""
         with disk_errors(f"reading {self.folder}"):
             found = [Segment(path.name, path.stat().st_size) for path in self._numbered() if _NAME.fullmatch(path.name)]
-        return sorted(found, key=lambda segment: int(segment.name.partition("-")[0]))
+        return sorted(found, key=lambda segment: segment.order)
 
     def write(self, kind: Kind, rows: list[Row]) -> Segment:
         """A new segment of rows in the order of the kind's columns. A full disk is a RunError."""

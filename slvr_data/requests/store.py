@@ -93,14 +93,18 @@ class RequestStore:
         """Raise what has failed in the background: it is time to ask for no more."""
         self._writer.check()
 
-    def take_over(self, folder: Path) -> None:
-        """Know the replies that the store at `folder` has in segments and this one has not; it may be in use."""
+    def take_over(self, folder: Path, accepted: bool = False) -> None:
+        """Know the replies that the store at `folder` has in segments and this one has not; it may be in use.
+
+        With `accepted`, those alone that were: the others are asked for anew.
+        """
         looked = SegmentFolder(folder / "segments", looking=True)
         found: dict[str, StoredReply] = {}
         for segment in looked.segments() if looked.folder.is_dir() else ():
             if segment.kind == "replies":
                 with suppress(DamagedSegmentError):  # which its own store puts aside, and says
-                    found |= {reply.key: reply for reply in (StoredReply(*row) for row in looked.read(segment))}
+                    replies = (StoredReply(*row) for row in looked.read(segment))
+                    found |= {reply.key: reply for reply in replies if not accepted or reply.failure is None}
         for key, reply in found.items():
             if self.get(key) is None:
                 self.put(reply)

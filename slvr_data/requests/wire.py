@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -142,11 +143,24 @@ def parse_embeddings(data: Any, count: int) -> tuple[list[list[float]], int]:
         index = row.get("index", position) if isinstance(row, Mapping) else None
         if not isinstance(vector, list) or not isinstance(index, int) or not 0 <= index < count:
             raise ValueError(f"row {position} is no embedding")
-        vectors[index] = vector
+        vectors[index] = _vector(vector, position)
     whole = [vector for vector in vectors if vector]
     if len(whole) != count or len({len(vector) for vector in whole}) > 1:
         raise ValueError(f"{len(whole)} embeddings for {count} texts, or of several lengths")
     return whole, _number(data.get("usage"), "prompt_tokens")
+
+
+def _vector(numbers: list[Any], position: int) -> list[float]:
+    """The numbers of an embedding; null, which servers write for what is no number, as NaN. Raises ValueError."""
+    kinds = set(map(type, numbers))
+    if kinds == {float}:
+        return numbers
+    if odd := kinds - {float, int, type(None)}:
+        raise ValueError(f"the embedding of row {position} holds a {min(kind.__name__ for kind in odd)}")
+    try:
+        return [math.nan if number is None else float(number) for number in numbers]
+    except OverflowError:
+        raise ValueError(f"the embedding of row {position} holds a number that is too large") from None
 
 
 def said(data: Any, hidden: Callable[[str], str]) -> str:

@@ -11,8 +11,8 @@ the beginning with all questions and their latents; B rows of R regions at a tim
     own feed    act(R O, O) + 2 n b D R O (1 + c)               and so does each of the 1 + c calls that latents take
     rollouts    2 n h d b (P + E) times all rows                the cache; and 12 bytes for each word that may be drawn
 
-Replies and own feed are held together; losses on latents have an own feed of theirs, at another time; so has rolling
-out.
+Replies and own feed are held together; losses on latents have an own feed of theirs, at another time, with the gradient
+of the replies put aside meanwhile; so has rolling out, without that.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class _Plan:
         found = self.fixed()
         copied = self.config.needs_reference and self.config.training.lora is None
         reference = self.step.weight * found.parameters.total if copied else 0
-        rollouts, scoring = self.rolling(), self.scoring()
+        rollouts, scoring = self.rolling(), self.scoring(found.gradients // (self.gpus if self.shared else 1))
         always = found.weights + found.gradients + found.optimiser + found.copies + reference
         lines = [
             ("", self.name),
@@ -115,13 +115,15 @@ class _Plan:
         held = 2 * text.num_hidden_layers * size * self.step.computing * (self.beginning + self.ending)
         return self.rows * (int(held) + 12 * int(text.vocab_size))
 
-    def scoring(self) -> int:
-        """Bytes that scoring with gradient takes at most: of replies, or of losses on latents."""
+    def scoring(self, aside: int) -> int:
+        """Bytes that scoring with gradient takes at most: of replies, or of losses on latents beside what is put
+        aside.
+        """
         words = 12 * min(SCORED, self.at_once * self.config.sampling.max_new_tokens) * self.language.vocab_size
         most = words + self._replies() + (self._latents_of(self.regions) if self.own else 0)
         if self.config.latents.active:
             together = max(1, self.config.training.micro_rows // self.queries)
-            most = max(most, self._latents_of(min(self.groups, together)))
+            most = max(most, self._latents_of(min(self.groups, together)) + aside)
         step = replace(self.step, rows=self.regions)
         shown = activations.pictures(self.shape.vision_config, step, self.visual, encoder=False, merger=False)
         return int(most) + shown

@@ -14,8 +14,8 @@ import math
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from itertools import groupby
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from slvr_model.mgrpo.types import Evaluator, Shown
 from slvr_model.modeling import SlvrModel
 from slvr_model.objectives.base import Objective
 from slvr_model.right import is_right
+from slvr_model.rows import Row
 
 SCORES = "scores.json"
 """What a command may leave in `{out}`; else the last line that it prints is read."""
@@ -37,7 +38,7 @@ class HeldOut:
     """Held-out groups, asked greedily.
 
     Args:
-        shown: the groups of this process; those of all processes are summed up.
+        shown: the groups of this process, each asked for once and let go of; those of all processes are summed up.
         objective: lays out replies and cuts out answers.
         tokenizer: of the model.
         rows: questions at once.
@@ -47,7 +48,7 @@ class HeldOut:
     def __init__(
         self, shown: Sequence[Shown], objective: Objective, tokenizer: Any, rows: int, new_tokens: int
     ) -> None:
-        self.shown, self.objective, self.tokenizer = list(shown), objective, tokenizer
+        self.shown, self.objective, self.tokenizer = shown, objective, tokenizer
         self.rows, self.new_tokens = rows, new_tokens
 
     @torch.no_grad()
@@ -57,18 +58,16 @@ class HeldOut:
         `accuracy`: share of questions answered rightly (`is_right`); `all_right`: share of regions all of whose
         questions are; `ended`: share of replies that were not cut off; `groups`: regions that were asked about.
         """
-        was, asked = model.training, [(n, i) for n, one in enumerate(self.shown) for i in range(len(one.asked))]
+        was, asked = model.training, self._asked()
         model.train(False)
         right: dict[int, list[bool]] = {}
         counts = torch.zeros(5, dtype=torch.float64)
-        for start in range(0, len(asked), self.rows):
-            some = asked[start : start + self.rows]
-            batch = self.objective.collate([self.shown[n].asked[i] for n, i in some], "left").to(device)
+        while some := list(islice(asked, self.rows)):
+            batch = self.objective.collate([row for _, row, _, _ in some], "left").to(device)
             decoded = decode(model, batch, max_new_tokens=self.new_tokens, **self.objective.form.options())
             counts[3] += float(decoded.finished_B.sum())
-            for (n, i), ids in zip(some, decoded.replies(), strict=True):
-                one = self.shown[n]
-                right.setdefault(n, []).append(is_right(self._text(ids), one.answers[i], one.lettered[i]))
+            for (number, _, answer, lettered), ids in zip(some, decoded.replies(), strict=True):
+                right.setdefault(number, []).append(is_right(self._text(ids), answer, lettered))
         model.train(was)
         for flags in right.values():
             counts += torch.tensor([len(flags), sum(flags), all(flags), 0, 1], dtype=torch.float64)
@@ -82,6 +81,12 @@ class HeldOut:
             "ended": ended / max(questions, 1),
             "groups": groups,
         }
+
+    def _asked(self) -> Iterator[tuple[int, Row, str, bool]]:
+        """(number of its group, question, what is right, whether that is a letter)."""
+        for number, one in enumerate(self.shown):
+            for row, answer, lettered in zip(one.asked, one.answers, one.lettered, strict=True):
+                yield number, row, answer, lettered
 
     def _text(self, ids: Sequence[int]) -> str:
         return str(self.tokenizer.decode(list(self.objective.answer(ids)), skip_special_tokens=True)).strip()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,13 +27,41 @@ from slvr_model.sft.spread import spread
 from slvr_model.sft.start import is_public
 
 
+class HeldGroups(Sequence[Shown]):
+    """Held-out groups of this process that can be asked, each in its first wording. They are made whenever they are
+    asked for: all their prepared pictures would take gigabytes for the whole run.
+
+    Args:
+        groups: of the split.
+        numbers: of those that this process is to have.
+        maker: asks them.
+        accounts: where those are counted that cannot be asked.
+    """
+
+    def __init__(self, groups: Groups, numbers: Iterable[int], maker: GroupMaker, accounts: Accounts) -> None:
+        self.groups, self.maker, self.numbers = groups, maker, list[int]()
+        for number in numbers:
+            accounts.seen += 1
+            try:
+                maker.shown(groups[number], 0)
+                self.numbers.append(number)
+            except Unusable as fault:
+                accounts.count(f"held-out region {groups.regions[number]}", fault)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, place: Any) -> Any:
+        return self.maker.shown(self.groups[self.numbers[place]], 0)
+
+
 @dataclass(frozen=True)
 class Feeds:
     """The data of one process."""
 
     learning: GroupFeed
-    held: list[Shown]
-    """Held-out groups of this process, each in its first wording."""
+    held: HeldGroups
+    """Held-out groups of this process."""
     accounts: tuple[Accounts, ...]
     """Of what was read: questions and pictures, and regions with too few questions; of what is held out as well."""
     unasked: Accounts
@@ -46,16 +74,14 @@ class Feeds:
         return f"{len(order.numbers):,} regions to learn, {order.size} per step{left}"
 
 
-def check_init(init: str) -> None:
-    """Whether a checkpoint can be started from.
+def check_init(name: str, option: str = "--init") -> None:
+    """Whether a checkpoint can be started from, or be the reference.
 
     Raises:
-        UsageError: there is no such checkpoint, or it has no latents yet.
+        UsageError: there is no such checkpoint, or it has no latents yet; it is named by its option.
     """
-    if is_public(init, "--init"):
-        raise UsageError(
-            f"--init {init} has no latents yet: slvr-train sft gives it some, and its checkpoint is the start of this"
-        )
+    if is_public(name, option):
+        raise UsageError(f"{option} {name} has no latents yet: slvr-train sft gives it some; give a checkpoint of that")
 
 
 def check_layout(config: ObjectiveConfig, model: SlvrModel, init: str) -> None:
@@ -138,7 +164,7 @@ def open_feeds(
         config.sampling.max_new_tokens,
     )
     unasked = Accounts(budget=1.0)  # which is held against what all processes count
-    shown = list(_shown(held, which[rank::ranks], evaluated, unasked))
+    shown = HeldGroups(held, which[rank::ranks], evaluated, unasked)
     opened = [groups] if held is groups else [groups, held]
     told = tuple(one for each in opened for one in (_read(each), each.accounts))
     return Feeds(GroupFeed(groups, order, maker, rank, ranks), shown, told, unasked)
@@ -171,13 +197,3 @@ def _samples(config: GroupsConfig, split: str, cache: Path) -> Samples:
     if config.pictures is not None:
         raise UsageError(f"data.pictures {config.pictures} goes with a file of pairs; {folder} has its own pictures")
     return mapped(SlvSamples(folder, split, budget=config.error_budget), cache)
-
-
-def _shown(groups: Groups, numbers: tuple[int, ...], maker: GroupMaker, accounts: Accounts) -> Iterator[Shown]:
-    """Held-out groups that can be asked."""
-    for number in numbers:
-        accounts.seen += 1
-        try:
-            yield maker.shown(groups[number], 0)
-        except Unusable as fault:
-            accounts.count(f"held-out region {groups.regions[number]}", fault)

@@ -30,7 +30,7 @@ from slvr_model.mgrpo.noise import Noise
 from slvr_model.mgrpo.pictures import Pictures
 from slvr_model.mgrpo.replies import taken
 from slvr_model.mgrpo.sharing import Begun, Behind, beginnings
-from slvr_model.mgrpo.types import Costs, Rollouts, Shown
+from slvr_model.mgrpo.types import FEWER_REGIONS, Costs, Rollouts, Shown
 from slvr_model.modeling import SlvrModel
 from slvr_model.objectives.base import Objective
 from slvr_model.rules import draws, rules_of
@@ -92,7 +92,7 @@ class InProcess:
         """
         return self.many([shown], step=step)[0]
 
-    @memory("rolling out", "in another run sampling.rollouts, max_new_tokens, the regions of a step, or pictures' size")
+    @memory("rolling out", f"{FEWER_REGIONS}, or in another run sampling.rollouts, or pictures' size")
     @torch.no_grad()
     def many(self, shown: Sequence[Shown], *, step: int) -> list[Rollouts]:
         """Rollouts of several groups, computed together. What they cost together is told of the first."""
@@ -110,7 +110,7 @@ class InProcess:
         if asking.longest + most > limit:
             raise UsageError(
                 f"a query of {asking.longest} positions (region {shown.group.region_id}) and {most} new ones exceed "
-                f"the limit of {limit}: lower sampling.max_new_tokens, or show smaller pictures"
+                f"the limit of {limit}: lower sampling.max_new_tokens or model.max_pixels"
             )
         return asking
 

@@ -240,7 +240,8 @@ class Judge:
         if self._unread >= self.config.unreadable:
             raise RunError(
                 f"the judge gave no verdict on {self._unread} answers in a row, the last reply: {refusal.failure}, "
-                f"{refusal.evidence} (another judge.model, more judge.max_tokens, or a higher judge.unreadable)"
+                f"{refusal.evidence} (--resume takes more judge.max_tokens and a higher judge.unreadable; another "
+                "judge.model is for another run)"
             )
         return "unknown"
 

@@ -27,9 +27,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from slvr_data.errors import RunError, UsageError
+from slvr_data.errors import UsageError
 from slvr_model.mgrpo.distances import distance, distances, slot_distance
 from slvr_model.mgrpo.settings.latents import LatentLossConfig
+from slvr_model.mgrpo.types import DivergedError
 from slvr_model.objectives.base import Terms
 
 TINY = 1e-9
@@ -62,7 +63,7 @@ def latent_loss(
 
     Raises:
         UsageError: there are no latents that weigh, or none of the reference's where they are needed.
-        RunError: a latent is not finite.
+        DivergedError: a latent is not finite.
     """
     _check(latents, config, reference)
     region_N = latents.region_N
@@ -104,7 +105,7 @@ def _check(latents: RegionLatents, config: LatentLossConfig, reference: RegionLa
             "weighs; set these weights to 0"
         )
     if not all(bool(part.detach().isfinite().all()) for part in parts.values()):
-        raise RunError("a latent is not finite: training has diverged; lower training.learning_rate")
+        raise DivergedError("a latent is not finite")
     if config.needs_reference and reference is None:
         raise UsageError(
             "latents.stability and latents.guard compare with the reference's latents, and there are none: set "

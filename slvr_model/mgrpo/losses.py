@@ -26,8 +26,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from slvr_data.errors import RunError
 from slvr_model.mgrpo.settings.losses import LossConfig
+from slvr_model.mgrpo.types import DivergedError
 
 WIDEST = 20.0
 """Log-ratios are held within this: those of densities that are summed over a latent's dimensions can be hundreds, whose
@@ -95,7 +95,7 @@ def policy_loss(
         kept_B: rows with a part in the loss; unless told, all.
 
     Raises:
-        RunError: a log-probability in the loss is not finite.
+        DivergedError: a log-probability in the loss is not finite.
     """
     assert config.beta == 0 or reference_BT is not None, "beta needs the reference's log-probabilities"
     mask_BT = mask_BT.bool() if kept_B is None else mask_BT.bool() & kept_B[:, None]
@@ -122,14 +122,12 @@ def policy_loss(
 def _check_finite(mask_BT: Tensor, given: dict[str, Tensor | None]) -> None:
     for name, one_BT in given.items():
         if one_BT is not None and not bool(one_BT.detach()[mask_BT].isfinite().all()):
-            raise RunError(
-                f"a log-probability of the {name} is not finite: training has diverged; lower training.learning_rate"
-            )
+            raise DivergedError(f"a log-probability of the {name} is not finite")
 
 
 def k3(logprobs_BT: Tensor, reference_BT: Tensor) -> Tensor:
-    """Schulman's estimate of KL(policy || reference) from tokens that the policy wrote; not below 0."""
-    apart_BT = reference_BT - logprobs_BT
+    """Schulman's estimate of KL(policy || reference) from tokens that the policy wrote; not below 0, and finite."""
+    apart_BT = (reference_BT - logprobs_BT).clamp(max=WIDEST)
     return apart_BT.exp() - apart_BT - 1
 
 

@@ -7,12 +7,14 @@ weights between steps; what is frozen is held by every process.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from itertools import zip_longest
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator  # type: ignore[import-untyped]
+from accelerate.utils import gather_object  # type: ignore[import-untyped]
 from torch import Tensor
 from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, OffloadPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
@@ -20,6 +22,8 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from slvr_data.errors import RunError
 from slvr_model.mgrpo.config import ProcessesConfig
 from slvr_model.mgrpo.policy import Policy
+
+T = TypeVar("T")
 
 
 class Processes:
@@ -63,17 +67,23 @@ class Processes:
         self.shared.set_reshard_after_backward(last)
         return nullcontext()
 
+    def all(self, mine: Sequence[T]) -> list[T]:
+        """What all processes have, in the order in which regions are dealt out: the first of each, the second, ..."""
+        held: list[Sequence[T]] = gather_object([list(mine)])
+        nothing = object()
+        return [one for row in zip_longest(*held, fillvalue=nothing) for one in row if one is not nothing]  # type: ignore[misc]
+
     def weights(self) -> dict[str, Tensor]:
         """All of the policy's tensors, tied ones as one; every process has to ask."""
         held, full = self.policy.state_dict(keep_vars=True), dict[int, Tensor]()
         for value in held.values():
             if id(value) not in full:
-                full[id(value)] = _full(value.detach())
+                full[id(value)] = gathered(value.detach())
         return {name: full[id(value)] for name, value in held.items()}
 
     def optimizer_state(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
         """An optimiser's state as of one process; every process has to ask."""
-        return _mapped(optimizer.state_dict(), lambda _, value: _full(value))
+        return _mapped(optimizer.state_dict(), lambda _, value: gathered(value))
 
     def restore_optimizer(self, optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
         """Take the state of an optimiser.
@@ -104,5 +114,6 @@ def _mapped(state: Mapping[str, Any], change: Callable[[int, Tensor], Tensor]) -
     return {**state, "state": held}
 
 
-def _full(value: Any) -> Any:
+def gathered(value: Any) -> Any:
+    """A value that may be shared out, as a whole; every process has to ask."""
     return value.full_tensor() if isinstance(value, DTensor) else value

@@ -20,7 +20,7 @@ from slvr_model.latents import Latents
 from slvr_model.memory import memory
 from slvr_model.mgrpo.asking import Asking
 from slvr_model.mgrpo.pictures import Pictures
-from slvr_model.mgrpo.types import Shown
+from slvr_model.mgrpo.types import FEWER_REGIONS, Shown
 from slvr_model.modeling import SlvrModel
 from slvr_model.objectives.base import Form
 from slvr_model.rows import Block
@@ -36,7 +36,7 @@ class QueryLatents:
     """Which of the regions a query is about, counted from 0."""
 
 
-@memory("computing latents", "the regions of a step, or the size of pictures")
+@memory("computing latents", f"{FEWER_REGIONS}, or the size of pictures in another run")
 def query_latents(
     model: SlvrModel, shown: Shown | Sequence[Shown], form: Form, pictures: Pictures | None = None
 ) -> QueryLatents:

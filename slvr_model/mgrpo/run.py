@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import sys
 from datetime import timedelta
@@ -30,7 +29,7 @@ from slvr_model.mgrpo.composer import composed
 from slvr_model.mgrpo.config import MgrpoConfig
 from slvr_model.mgrpo.course import Course
 from slvr_model.mgrpo.evaluation import HeldOut, evaluator_of
-from slvr_model.mgrpo.feeding import check_init, check_layout, data_facts, held_facts, open_feeds
+from slvr_model.mgrpo.feeding import Feeds, check_init, check_layout, data_facts, held_facts, open_feeds
 from slvr_model.mgrpo.generate import InProcess
 from slvr_model.mgrpo.judging import Judge
 from slvr_model.mgrpo.pictures import Pictures
@@ -45,12 +44,12 @@ from slvr_model.modeling import SlvrModel
 from slvr_model.objectives.base import Objective, open_objective
 from slvr_model.sample_rows import SampleRows
 from slvr_model.sft import records
-from slvr_model.sft.arguments import world
+from slvr_model.sft.arguments import check_reports, world
 from slvr_model.sft.config import ModelConfig
 from slvr_model.sft.start import checkpoint_layers, folder_of, open_start, prepare, sizes
 
 WAITING = timedelta(hours=2)
-"""How long processes wait for each other: for as long as one evaluates, or waits for a judge."""
+"""How long processes wait for each other, beyond `judge.pause`: for as long as one evaluates."""
 
 
 def train_mgrpo(
@@ -79,6 +78,8 @@ def train_mgrpo(
     if out is None:
         raise UsageError("out is missing: name the run's folder with --set out=DIR")
     check_init(init)
+    if config.model.reference is not None:
+        check_init(config.model.reference, "model.reference")
     config = config.model_copy(update={"model": config.model.model_copy(update={"init": init})})
     _check(config)
     facts = {
@@ -106,7 +107,7 @@ class _Run:
         rewarder: Rewarder,
     ) -> None:
         self.config, self.out, self.start = config, out, start
-        self.accelerator = _accelerator(config)
+        self.accelerator = accelerator_of(config)
         self.first, self.rank = self.accelerator.is_main_process, self.accelerator.process_index
         self.facts = facts | {"processes": self.accelerator.num_processes}
         self.evaluator = evaluator or evaluator_of(config.evaluation.evaluator, out / checkpointing.EVALUATIONS)
@@ -170,20 +171,12 @@ class _Run:
         optimizer = optimizer_of(policy, config.training)
         if moments is not None:
             processes.restore_optimizer(optimizer, moments)
-        feeds = open_feeds(
-            config, self.out, SampleRows(processor, model.layout), objective, self.rank, self.accelerator.num_processes
-        )
-        unasked, held = Accounts(config.data.error_budget), 0
-        for one, number in gather_object([(feeds.unasked, len(feeds.held))]):
-            unasked.add(one)
-            held += number
+        rows, steps = SampleRows(processor, model.layout), config.training.steps
+        feeds = open_feeds(config, self.out, rows, objective, self.rank, self.accelerator.num_processes)
         begun = "" if before is None else f", from {before.name}"
-        self._say(
-            f"{feeds.summary(unasked)}; {held} held out; {trained:,} of {every:,} parameters are trained; "
-            f"{config.training.steps:,} steps{begun}"
-        )
+        self._say(f"{self._asked(feeds)}; {trained:,} of {every:,} parameters are trained; {steps:,} steps{begun}")
         generator = InProcess(model, objective, processor.tokenizer, config.sampling, config.training.seed, pictures)
-        tokens = model.latent_config.tokens
+        tokens, done = model.latent_config.tokens, 0 if state is None else state["step"]
         parts = Parts(
             config,
             processes,
@@ -193,22 +186,26 @@ class _Run:
             self._held(feeds.held, objective, processor.tokenizer),
             self.evaluator,
             Kept(config, self.out, self.facts, self.accounts, processor),
-            Course(
-                self.out, config.training.steps, 0 if state is None else state["step"], self.first, config.logging.every
-            ),
+            Course(self.out, steps, done, self.first, config.logging.every),
             self._cases(processor.tokenizer),
         )
         return Trainer(parts, state)
 
+    def _asked(self, feeds: Feeds) -> str:
+        """How many groups all processes have."""
+        unasked, held = Accounts(self.config.data.error_budget), 0
+        for one, number in gather_object([(feeds.unasked, len(feeds.held))]):
+            unasked.add(one)
+            held += number
+        return f"{feeds.summary(unasked)}; {held} held out"
+
     def _prepared(self, model: SlvrModel, pictures: Pictures) -> Reference | None:
         """The model made ready to be trained, and the reference that it is held against."""
-        config, device = self.config, self.accelerator.device
-        reference = None
+        config, device, name = self.config, self.accelerator.device, self.config.model.reference
+        reference, other = None, None
         prepare(model, ModelConfig(), config.training.lora, config.training.seed)
         model.to(device)
         if config.needs_reference:
-            name = config.model.reference
-            other = None
             if name is not None:
                 other, _ = open_start(config.model.opened(name), None, config.training.seed)
                 other.to(device)
@@ -254,9 +251,7 @@ class _Run:
 
 def _check(config: MgrpoConfig) -> None:
     """What no section can see by itself."""
-    for package in config.logging.report:
-        if importlib.util.find_spec(package) is None:
-            raise UsageError(f"logging.report {package}: it is missing; pip install '.[track]' in a clone")
+    check_reports(config.logging)
     if config.advantages.routing is not None and config.loss.latent_density == "off":
         raise UsageError(
             "advantages.routing gives latents an advantage of their own, but they have no part in the policy loss: set "
@@ -272,18 +267,18 @@ def _on_cpu(config: MgrpoConfig) -> bool:
     return config.training.device == "cpu" or not torch.cuda.is_available()
 
 
-def _accelerator(config: MgrpoConfig) -> Accelerator:
+def accelerator_of(config: MgrpoConfig) -> Accelerator:
     """Processes, device and number format of this launch."""
-    cpu = _on_cpu(config)
+    cpu, waiting = _on_cpu(config), WAITING + timedelta(seconds=config.judge.pause)
     AcceleratorState._reset_state()  # of an earlier run of this process, which may have had other settings
     if config.sharding.offload and not cpu and world()[1] > 1 and not distributed.is_initialized():
         # what lies in the host's memory is summed there: accelerate would open a group of GPUs alone
-        distributed.init_process_group("cuda:nccl,cpu:gloo", timeout=WAITING)
+        distributed.init_process_group("cuda:nccl,cpu:gloo", timeout=waiting)
     return Accelerator(
         cpu=cpu,
         mixed_precision="bf16" if config.training.bf16 else "no",
         kwargs_handlers=[
             DistributedDataParallelKwargs(find_unused_parameters=True),
-            InitProcessGroupKwargs(timeout=WAITING),
+            InitProcessGroupKwargs(timeout=waiting),
         ],
     )

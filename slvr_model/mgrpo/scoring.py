@@ -38,7 +38,7 @@ from slvr_model.mgrpo.pictures import Pictures
 from slvr_model.mgrpo.query_latents import opened
 from slvr_model.mgrpo.replies import slots
 from slvr_model.mgrpo.sharing import Begun, Behind
-from slvr_model.mgrpo.types import Rollouts
+from slvr_model.mgrpo.types import FEWER_ROWS, Rollouts
 from slvr_model.modeling import SlvrModel
 from slvr_model.rules import Distribution
 from slvr_model.tokens import LatentTokens
@@ -129,7 +129,7 @@ def score_part(
     return _score(model, part, feed, hidden, _Known(model, pictures))
 
 
-@memory("scoring rollouts", "training.micro_rows (which --resume takes), or the size of pictures in another run")
+@memory("scoring rollouts", FEWER_ROWS)
 def _score(model: SlvrModel, part: Part, feed: Fed, hidden: bool, known: _Known) -> Scored:
     if part.noise and feed == "own":
         raise UsageError(

@@ -29,15 +29,13 @@ from slvr_model.mgrpo.groups import GroupFeed
 from slvr_model.mgrpo.play import Played, Player, together
 from slvr_model.mgrpo.preflight import gated, monitored, preflight
 from slvr_model.mgrpo.processes import Processes
-from slvr_model.mgrpo.types import Evaluator
+from slvr_model.mgrpo.types import FEWER_ROWS, Evaluator
 from slvr_model.mgrpo.update import Update
 from slvr_model.sft.trainer import seed_of
 
 PATIENCE = 3
 """Lots in a row without a single well-formed reply, after which the run ends."""
 
-MORE_ROOM = "training.micro_rows (which --resume takes), or the size of pictures in another run"
-"""What to lower where memory runs out while learning."""
 VERDICTS = ("yes", "no", "unknown", "called", "equal", "empty", "unreadable")
 """What is told of a judge, by its names in `Judge.tally`."""
 
@@ -100,7 +98,7 @@ class Trainer:
                 played, first = self.parts.player.play(self.parts.feed.at(number - 1), number)
             numbers = self._told(played, number) | self._judged()
             numbers |= self._looked(played, number)
-            with course.timed("learning"), memory("learning", MORE_ROOM):
+            with course.timed("learning"), memory("learning", FEWER_ROWS):
                 numbers |= self.update.learn(self.step + 1, played, first)
             self.step += training.iterations
             self._keep_cases(number, played)

@@ -14,9 +14,14 @@ from typing import Protocol
 
 from torch import Tensor
 
+from slvr_data.errors import RunError
 from slvr_model.data import Sample
 from slvr_model.decoding import Decoded
 from slvr_model.rows import Box, Row
+
+FEWER_REGIONS = "the regions of a process (by more processes, which --resume takes)"
+FEWER_ROWS = "training.micro_rows (which --resume takes), or the size of pictures in another run"
+"""What to lower where memory runs out, with or without gradient."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +96,10 @@ class Generator(Protocol):
 
     def rollouts(self, shown: Shown, *, step: int) -> Rollouts:
         """G replies to each query. What is drawn depends on (seed, step, region, query, g) alone."""
+
+
+class DivergedError(RunError):
+    """What is computed is no number any more. `Update.learn` says what to do about it."""
 
 
 class Evaluator(Protocol):

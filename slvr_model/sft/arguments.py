@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import os
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import compare_versions  # type: ignore[import-untyped]
 from torch.distributed.fsdp import MixedPrecisionPolicy
 from transformers import TrainingArguments
 
 from slvr_data.errors import UsageError
-from slvr_model.sft.config import SftConfig, ShardingConfig
+from slvr_model.sft.config import LoggingConfig, SftConfig, ShardingConfig
 
 WRAPPED = ["Qwen2_5_VLDecoderLayer", "Qwen2_5_VLVisionBlock"]
 """Modules that are gathered and let go as one."""
+AUTOCAST_SINCE = "0.17.2"
+"""Of DeepSpeed: `torch_autocast` works together with ZeRO."""
 WAITING = 7200
 """Seconds for which processes wait for each other: one writes a checkpoint while the others have nothing to do."""
 
@@ -46,7 +50,7 @@ def arguments(config: SftConfig, out: Path, steps: int, accumulate: int) -> Trai
         warmup_steps=round(training.warmup * steps),
         weight_decay=training.weight_decay,
         max_grad_norm=training.clip,
-        bf16=training.bf16,
+        bf16=training.bf16 and config.sharding.kind != "deepspeed",  # which has its own way (`deepspeed`)
         seed=training.seed,
         use_cpu=cpu,
         ddp_backend="gloo" if cpu and world()[1] > 1 else None,
@@ -104,7 +108,12 @@ def precision() -> MixedPrecisionPolicy:
 
 
 def deepspeed(config: ShardingConfig, bf16: bool) -> dict[str, Any]:
-    """ZeRO; "auto" is filled in from the other arguments."""
+    """ZeRO; "auto" is filled in from the other arguments.
+
+    Weights stay float32, and autocast computes with them in bfloat16, as everywhere else. DeepSpeed's `bf16` would hold
+    all of them in bfloat16, latents and checkpoints as well, and before 0.19.2 also statistics and rotary frequencies.
+    Without "safe modules" gradients are summed, and weights gathered, in float32.
+    """
     zero: dict[str, Any] = {
         "stage": config.stage,
         "overlap_comm": True,
@@ -116,8 +125,10 @@ def deepspeed(config: ShardingConfig, bf16: bool) -> dict[str, Any]:
     if config.offload:
         parts = ("optimizer", "param") if config.stage == 3 else ("optimizer",)
         zero |= {f"offload_{part}": {"device": "cpu", "pin_memory": True} for part in parts}
+    autocast = {"enabled": True, "dtype": "bfloat16", "lower_precision_safe_modules": list[str]()}
     return {
-        "bf16": {"enabled": bf16},
+        "bf16": {"enabled": False},
+        **({"torch_autocast": autocast} if bf16 else {}),
         "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,
         "train_micro_batch_size_per_gpu": "auto",
@@ -127,20 +138,36 @@ def deepspeed(config: ShardingConfig, bf16: bool) -> dict[str, Any]:
     }
 
 
+def check_deepspeed(bf16: bool) -> None:
+    """Raises UsageError where DeepSpeed is missing, or too old to compute in bfloat16 from float32."""
+    if importlib.util.find_spec("deepspeed") is None:
+        raise UsageError("sharding.kind deepspeed: it is missing; pip install deepspeed, or take fsdp2")
+    if bf16 and compare_versions("deepspeed", "<", AUTOCAST_SINCE):
+        raise UsageError(
+            f"training.bf16 with deepspeed {importlib.metadata.version('deepspeed')}, which cannot compute so from "
+            f"weights in float32: pip install 'deepspeed>={AUTOCAST_SINCE}', or take sharding.kind fsdp2"
+        )
+
+
+def check_reports(config: LoggingConfig) -> None:
+    """Raises UsageError where a package to report to is missing."""
+    for package in config.report:
+        if importlib.util.find_spec(package) is None:
+            raise UsageError(f"logging.report {package}: it is missing; pip install '.[track]' in a clone")
+
+
 def check(config: SftConfig) -> None:
     """Whether this machine and this launch have what the configuration needs: to be asked before anything is loaded.
 
     Raises:
         UsageError: a package or a launch that the configuration needs is missing.
     """
-    for package in config.logging.report:
-        if importlib.util.find_spec(package) is None:
-            raise UsageError(f"logging.report {package}: it is missing; pip install '.[track]' in a clone")
+    check_reports(config.logging)
     kind = config.sharding.kind
     if kind == "none":
         return
-    if kind == "deepspeed" and importlib.util.find_spec("deepspeed") is None:
-        raise UsageError("sharding.kind deepspeed: it is missing; pip install deepspeed, or take fsdp2")
+    if kind == "deepspeed":
+        check_deepspeed(config.training.bf16)
     if on_cpu(config):
         raise UsageError(f"sharding.kind {kind} needs GPUs: on CPUs take none, which is DDP")
     if world()[1] < 2:

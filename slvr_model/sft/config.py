@@ -84,6 +84,9 @@ class LoraConfig(Section):
     """Names of the layers that get one."""
     vocabulary: bool = True
     """Train the embeddings as well: the latent tokens' own rows are new to a public start."""
+    vocabulary_rate: float | None = Field(None, gt=0)
+    """Of the embeddings and the projection, where they are trained; unless told, that of adapters, which is usually ten
+    times that of whole weights."""
 
 
 class TrainingConfig(Section):
@@ -233,6 +236,11 @@ class SftConfig(Section):
                 f'objective.targets all with feed "{objective.feed}" under sharding.kind {self.sharding.kind}: regions '
                 "differ in slots, so processes would run layers that they share unequally often; take feed "
                 '"teacher", targets "pooled", or sharding.kind none'
+            )
+        if self.sharding.kind == "deepspeed" and self.model.dtype == "bfloat16":
+            raise ValueError(
+                "model.dtype bfloat16 with sharding.kind deepspeed, which wants all weights in one type: take "
+                "float32, from which training.bf16 computes in bfloat16, or sharding.kind fsdp2"
             )
         check_dtype(self.model.dtype, training.lora, training.bf16)
         return self

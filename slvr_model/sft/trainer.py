@@ -99,6 +99,10 @@ class SftTrainer(Trainer):
         unwrapped: Learner = self.accelerator.unwrap_model(self.model)
         return unwrapped
 
+    def computing(self) -> torch.autocast:
+        """In bfloat16 where that is told, which accelerate leaves out under FSDP2 and with DeepSpeed."""
+        return torch.autocast(self.args.device.type, torch.bfloat16, enabled=self.config.training.bf16)
+
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Batches of this process in their planned order; nothing is dealt out or moved by accelerate."""
         options: dict[str, Any] = {
@@ -186,7 +190,7 @@ class SftTrainer(Trainer):
         seed = seed_of(self.args.seed, done, *self.deal.place(self._at[1]))
         torch.manual_seed(seed)  # of dropout: a step depends on the weights and its number alone
         share = done / max(1, self.state.max_steps)
-        with self.accelerator.autocast():  # which accelerate's FSDP2 leaves out
+        with self.computing():
             loss, parts, numbers = model(batch, share, seed, samples)
         if inputs["idle"]:
             return (loss * 0, parts) if return_outputs else loss * 0
@@ -239,7 +243,7 @@ class SftTrainer(Trainer):
             self._gathers = True  # each call would wrap what the last one wrapped
             for method in ("written", "targets", "hidden"):  # as `forward`, they need weights that are gathered
                 torch.distributed.fsdp.register_fsdp_forward_method(model, method)
-        with self.accelerator.autocast():
+        with self.computing():
             found = self.examiner.accuracy(model, self.args.device)
         if found["ended"] < 1 and not self._warned and self.args.process_index == 0:
             self._warned = True  # a model that has learnt little may never end its replies

@@ -22,7 +22,7 @@ from benchmark.runlog import open_log
 from tests.benching import Stub, plan, shelf
 
 asks = Asks(shelf(40), plan("circular"))
-model = Stub(seconds=0.002)
+model = Stub(seconds=float(sys.argv[2]))
 with open_log(Path(sys.argv[1]), header_of(asks.bench, model, asks, ModelOptions())) as log:
     print("left", len(asks) - len(log.done), flush=True)
     ask_all(model, asks.asks(log.done), log, lambda outcome: print("line", flush=True))
@@ -31,11 +31,13 @@ print("asked", len(model.seen), flush=True)
 ASKS = 40 * 2 * 4
 
 
-def start(folder: Path) -> subprocess.Popen[str]:
+def start(folder: Path, seconds: float = 0.002) -> subprocess.Popen[str]:
+    """A run of `ASKS` asks, each of which takes so long."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [sys.executable, "-c", CHILD, folder], stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment
-    )
+        [sys.executable, "-c", CHILD, folder, str(seconds)],
+        stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment,
+    )  # fmt: skip
 
 
 def test_killed_and_taken_up(tmp_path: Path) -> None:
@@ -62,7 +64,7 @@ def test_killed_and_taken_up(tmp_path: Path) -> None:
 
 
 def test_it_can_be_read_while_it_grows(tmp_path: Path) -> None:
-    child = start(tmp_path)
+    child = start(tmp_path, seconds=0.008)
     sizes = []
     until = time.monotonic() + 60
     while child.poll() is None and time.monotonic() < until:

@@ -104,10 +104,17 @@ class _Striker:
 
 
 def _readable(folder: Path) -> list[str] | None:
-    """The data files that the card names; None without a card. Raises where one of them is not there."""
+    """The data files that the card names; None without a card.
+
+    Raises where one of them is not there, or the card's picture is not the one that the manifest names.
+    """
     card = folder / "README.md"
     if not card.exists():
         return None
+    for file in json.loads((folder / "manifest.json").read_bytes())["files"]:
+        path = folder / file["path"]
+        if file["path"].startswith("assets/") and hashlib.sha256(path.read_bytes()).hexdigest() != file["sha256"]:
+            raise SystemExit(f"{file['path']} is not the one that the manifest names")
     header = yaml.safe_load(card.read_text().split("---\n")[1])
     paths = [path for config in header["configs"] for split in config["data_files"] for path in split["path"]]
     absent = [path for path in paths if not (folder / path).exists()]

@@ -302,11 +302,13 @@ def test_the_order_is_that_of_names_not_of_places(tmp_path: Path) -> None:
         assert settings is not None and [given.name for given in settings.given] == ["apes", "zoo"]
         assert [given.path for given in settings.given] == named_so
     assert "without a column of pictures are passed over: questions.parquet" in said[0]
+    assert "neither pictures nor tables are passed over: 1 .txt" in said[1]
 
 
 def avoided_at(folder: Path) -> str:
     avoided(folder, folder)
     pq.write_table(pa.table({"question": ["what is it?"]}), folder / "questions.parquet")
+    (folder / "labels.txt").write_text("dog")
     return str(folder)
 
 

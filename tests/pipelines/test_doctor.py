@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from pipelines.report import requests_of
 from slvr_data.requests.config import ServedConfig
-from tests.builds import coco, in_time, run
+from tests.builds import coco, in_time, published, run
 from tests.servers.running import RunningStub, running_stub
 
 
@@ -98,6 +100,26 @@ def test_an_estimate_scales_what_a_sample_costs(stub: RunningStub) -> None:
     assert "build-attributes  1.00 calls" in attributes
     assert f"in all {round(regions * 300 / pictures):,} calls" in attributes
     assert "build-multiquery" in multiquery and " 0 calls" not in multiquery
+
+
+@pytest.mark.slow
+def test_what_an_estimate_has_asked_is_not_asked_again(stub: RunningStub, tmp_path: Path) -> None:
+    """With --out: its replies and its cost belong to the set that is built there; else nothing is left of them."""
+    server = ("--base-url", stub.base_url, "--model", "stub-vl")
+    out, anew = tmp_path / "set", tmp_path / "anew"
+    done = run("doctor", *server, "--set", "seed=1", "--estimate", "scenes:full", "--out", out)
+    pictures = int(done.stdout.splitlines()[-4].split()[5])
+    cost = requests_of(out / ".work")["total"]
+    assert cost["accepted"] == cost["calls"] > 100
+    build = ("build-attributes", "scenes:full", "--annotator", "served", *server, "--seed", 1, "--limit", pictures)
+    for folder in (out, anew):
+        run(*build, "--workers", 1, "--out", folder)
+        run("build-multiquery", folder, "--annotator", "served", *server, "--workers", 1)
+    assert published(out) == published(anew)
+    total = requests_of(out / ".work")["total"]
+    assert total["calls"] == cost["calls"] and total["reused"] == requests_of(anew / ".work")["total"]["accepted"]
+    assert "go with --estimate" in run("doctor", *server, "--out", anew, code=2).stderr
+    assert "is an address" in run("doctor", *server, "--estimate", "scenes", "--out", "s3://b/s", code=2).stderr
 
 
 def test_an_estimate_counts_the_checks_of_each_build(stub: RunningStub) -> None:

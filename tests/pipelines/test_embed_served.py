@@ -182,7 +182,7 @@ def test_a_text_that_the_server_refuses_costs_that_text(out: Path, tmp_path: Pat
 
 def test_failing_calls_are_repeated(out: Path, tmp_path: Path) -> None:
     with embedder(tmp_path / "log", fail=0.3) as server:
-        embed(out, told(server, batch=2))
+        embed(out, told(server, batch=2, transport_retries=20))
     assert accounts(out) == (len(texts_of(out)), 0, 0)
     right(out)
 

@@ -15,8 +15,7 @@ from tests.support import Published, build, encoded, said, slvr_data, write_json
 PICTURES = 4
 LIMITS = {
     0: ".work/lock",
-    300: ".work/files.json",
-    1000: ".work/settings.json",
+    300: ".work/files.tsv",
     3000: ".work/plan/jsonl/",
     10_000: ".work/crop/",
     30_000: ".work/publish/data/images/",

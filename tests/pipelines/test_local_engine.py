@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,16 @@ PICTURES = 8
 pytestmark = pytest.mark.slow
 
 
-def test_a_picture_that_ends_its_workers_is_left_open_and_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_picture_that_ends_its_workers_is_left_open_and_named(tmp_path: Path, workers: int) -> None:
     file, traps = coco(tmp_path, PICTURES), tmp_path / "traps"
     traps.mkdir()
     trapped = {"SLVR_TEST_TRAPS": str(traps), "PYTHONPATH": str(TRAPS)}
     (traps / "00003.jpg.kill").touch()
-    command = of_coco(file, "--workers", 2, "--shard-size", 3, "--out", tmp_path / "set")
+    command = of_coco(file, "--workers", workers, "--shard-size", 3, "--out", tmp_path / "set")
+    if workers == 1:  # it ends the command itself, once
+        assert run(*command, code=None, **trapped).returncode == -signal.SIGKILL
+        assert "earlier run ended suddenly" in run(*command, code=3, **trapped).stderr
     done = run(*command, code=3, **trapped)
     assert "00003.jpg" in done.stderr and "every worker process that took it" in done.stderr
     assert "Traceback" not in done.stderr

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import re
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +17,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from pipelines import attach as attaching
 from pipelines.build import STAGING
 from slvr_data import Pictures
 from slvr_data.arrow import arrow_schema
+from slvr_data.release import put_in_place
 from slvr_data.schema import ImageRow
 from slvr_data.shards import TableWriter
 from tests.builds import LICENSES, mixed_set, photograph, published, refused, rows, run, shared, sound
@@ -146,9 +152,8 @@ def test_attach_restores_the_bytes(base: Path, reference: Path, tmp_path: Path) 
     assert {name: sha for name, sha in published(out).items() if name.startswith("data/")} == data
     sound(out)
     text, embedded = ((folder / "README.md").read_text() for folder in (out, base / "set"))
-    assert text == "".join(
-        part for part in embedded.split("![Some pictures with their regions](assets/samples.jpg)\n\n")
-    )
+    sheet = r"!\[Some pictures with their regions\]\(assets/samples-[0-9a-f]{12}\.jpg\)\n\n"
+    assert text != embedded and text == re.sub(sheet, "", embedded)
     before = published(out)
     assert "0 pictures restored, 0 missing" in run("attach", out).stdout
     assert published(out) == before
@@ -173,6 +178,33 @@ def test_attach_tells_what_is_wrong_and_restores_the_rest(base: Path, reference:
     assert run("attach", out, "--images", root, "--follow-links", code=1).stdout.startswith("1 pictures restored")
     run("attach", out, "--images", base / "pictures")
     assert rows(out, "images") == rows(base / "set", "images")
+
+
+def test_only_one_attaches_at_a_time(
+    base: Path, reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shipped set has no working files, and no lock among them; what one makes there is no leftover to another."""
+    out = tmp_path / "set"
+    shutil.copytree(reference, out)
+    made, go_on = threading.Event(), threading.Event()
+
+    def waits(*given: Any) -> None:
+        made.set()
+        assert go_on.wait(300)
+        put_in_place(*given)
+
+    monkeypatch.setattr(attaching, "put_in_place", waits)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(attaching.attach, out, base / "pictures", False)
+        try:
+            assert made.wait(300)
+            assert f"{out} is being written by process {os.getpid()}" in refused("attach", out)
+        finally:
+            go_on.set()
+        assert first.result()[1] == []
+    assert rows(out, "images") == rows(base / "set", "images")
+    assert not [path.name for path in out.iterdir() if path.name.startswith(".")]
+    sound(out)
 
 
 def test_normalised_pictures_are_restored_too(tmp_path: Path) -> None:

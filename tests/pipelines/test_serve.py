@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import selectors
 import shlex
 import signal
@@ -17,6 +16,7 @@ import pytest
 from pipelines.serve import LENGTHS, Replica, base_urls, name_of, replicas, weights_gb
 from slvr_data.errors import UsageError
 from tests.builds import COMMAND
+from tests.ports import free_port
 
 FAKE = """\
 import http.server, os, sys
@@ -143,19 +143,6 @@ def fake(tmp_path: Path) -> Path:
     return path
 
 
-def free_port() -> int:
-    """The first of three free ports in a row, below those that Linux gives to whoever takes any."""
-    while True:
-        port = random.randrange(10_000, 32_000)
-        try:
-            for number in range(port, port + 3):
-                with socket.socket() as other:
-                    other.bind(("127.0.0.1", number))
-            return port
-        except OSError:
-            continue
-
-
 def served(fake: Path, port: int, *extra: str, **more: str) -> subprocess.Popen[str]:
     command = [COMMAND, "serve", "a-1b", "--gpus", "2", "--port", str(port), "--vllm", str(fake), "--run", "--", *extra]
     pipe, env = subprocess.PIPE, os.environ | more
@@ -164,7 +151,7 @@ def served(fake: Path, port: int, *extra: str, **more: str) -> subprocess.Popen[
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_servers_start_say_so_and_end_together(fake: Path, number: signal.Signals) -> None:
-    port = free_port()
+    port = free_port(3)
     process = served(fake, port)
     assert process.stderr is not None
     line = process.stderr.readline()
@@ -180,7 +167,7 @@ def test_servers_start_say_so_and_end_together(fake: Path, number: signal.Signal
 
 def test_a_proxy_is_not_asked_about_servers_of_this_machine(fake: Path) -> None:
     """On a cluster the environment names one, and it does not know them."""
-    port = free_port()
+    port = free_port(3)
     nothing = f"http://127.0.0.1:{port + 2}"
     process = served(fake, port, http_proxy=nothing, HTTP_PROXY=nothing, no_proxy="", NO_PROXY="")
     try:
@@ -195,7 +182,7 @@ def test_a_proxy_is_not_asked_about_servers_of_this_machine(fake: Path) -> None:
 
 
 def test_a_server_that_ends_by_itself_ends_the_command(fake: Path) -> None:
-    process = served(fake, free_port(), "--die")
+    process = served(fake, free_port(3), "--die")
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 1
     assert "ended with code 7" in errors

@@ -131,11 +131,15 @@ def test_a_reply_is_kept_before_it_is_counted(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(ledger_module, "SAVE_SECONDS", 0.01)
 
     async def work() -> None:
-        def reply(number: int, body: object) -> Any:
-            (tmp_path / "ledger.json").mkdir(exist_ok=True)
-            return asyncio.sleep(SECONDS, completion())
+        held: list[Client] = []
+
+        async def reply(number: int, body: object) -> Any:
+            await until(lambda: held[0]._ledger._error)
+            return completion()
 
         async with scripted(reply) as server, calling(tmp_path, server.url) as client:
+            held.append(client)
+            (tmp_path / "ledger.json").mkdir()  # where a file is to be
             with pytest.raises(RunError):
                 await client.ask(asking(0))
             assert stored(client, 0)

@@ -224,7 +224,7 @@ def test_a_server_that_is_plainly_wrong_in_the_middle(stub: RunningStub, clean: 
     out = tmp_path / "set"
     run(*build(stub, out, scenes=4), STUB_KEY=KEY)
     before, first = published(out), answered(stub)
-    stub.control(service_ms=300)
+    stub.control(service_ms=1000)
     process = start(*build(stub, out, scenes=SCENES, workers=1), STUB_KEY=KEY)
     try:
         wait_for(lambda: answered(stub) > first + 8, pause=0.02)

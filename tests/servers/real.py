@@ -11,7 +11,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,8 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = ROOT / ".venv-vllm"
@@ -47,7 +48,7 @@ class RunningVllm:
 
     def __init__(self, folder: Path, *options: str, key: str | None = KEY) -> None:
         """Start it, with more options of vLLM, and wait until it answers."""
-        self.port = _free_port()
+        self.port = free_port()
         self.root = f"http://127.0.0.1:{self.port}"
         self.base_url = f"{self.root}/v1"
         self.key = key
@@ -161,10 +162,3 @@ def running_vllm(*options: str, key: str | None = KEY) -> Iterator[RunningVllm]:
 def _end_with_parent() -> None:
     """Have this process ended as by `kill` when its parent is gone, even if that was killed."""
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-
-
-def _free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-    return port

@@ -83,6 +83,8 @@ def test_a_damaged_manifest_is_named(tmp_path: Path, text: bytes, message: str) 
         {"path": "data/images/../../../x-00000-aaaaaaaaaaaa.parquet"},
         {"path": "data/images/train-00000-aaaaaaaaaaaa.parquet\n"},
         {"path": ".work/settings.json"},
+        {"path": "assets/samples-.jpg"},
+        {"path": "assets/other-0123456789ab.jpg"},
         {"path": "manifest.json"},
         {"path": ""},
         {"config": "../images"},
@@ -96,8 +98,9 @@ def test_a_damaged_manifest_is_named(tmp_path: Path, text: bytes, message: str) 
 def test_a_file_that_no_publication_has_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
     """Files of the manifest are fetched and replaced: a stranger's must not name one of somebody else."""
     card = DataFile("README.md", "b" * 64, 1, 0, "card", "")
-    sheet = DataFile("assets/samples.jpg", "b" * 64, 1, 0, "card", "")
-    assert len(load_manifest(saved(tmp_path, files=[FILE, card, sheet])).files) == 3
+    sheet = DataFile("assets/samples-0123456789ab.jpg", "b" * 64, 1, 0, "card", "")
+    older = replace(sheet, path="assets/samples.jpg")
+    assert len(load_manifest(saved(tmp_path, files=[FILE, card, sheet, older])).files) == 4
     with pytest.raises(UsageError, match="is damaged or forged: it names the file"):
         load_manifest(saved(tmp_path, files=[card, replace(FILE, **changes)]))
 

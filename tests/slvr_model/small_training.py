@@ -5,6 +5,7 @@ python -m tests.slvr_model.small_training FOLDER
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -17,8 +18,9 @@ from slvr_model.teaching import Settings, Teacher, plain_loss
 from slvr_model.tiny import new_tiny
 from slvr_model.tiny_training import Run
 from slvr_model.together import Group, together
+from tests.slvr_model.preloaded import spawned
 
-SETTINGS = Settings(steps=12, pictures=4, questions=4, profiles=1, warmup=2)
+SETTINGS = Settings(steps=8, pictures=2, questions=3, profiles=1, drills=1, warmup=2)
 
 
 def quiet(line: str) -> None:
@@ -27,7 +29,7 @@ def quiet(line: str) -> None:
 
 def trained(folder: Path, tell: Callable[[str], None] = quiet) -> None:
     """To its end, from where it stopped."""
-    with together(2, partial(share, folder)) as group:
+    with spawned(), together(2, partial(share, folder)) as group:
         share(folder, group, tell)
 
 
@@ -37,8 +39,15 @@ def share(folder: Path, group: Group, tell: Callable[[str], None] = quiet) -> No
     model, processor = new_tiny(0)
     learnt = list(lessons("easy", 5, 12))
     loss = partial(plain_loss, model, Teacher(processor.tokenizer, SETTINGS, group), learnt)
-    Run(folder, model, loss, SETTINGS, {}, group).train(12, save_every=3, tell=tell)
+    Run(folder, model, loss, SETTINGS, {}, group).train(SETTINGS.steps, save_every=2, tell=tell)
+
+
+def held(line: str) -> None:
+    """Of one that is killed before its third state is kept."""
+    print(line, flush=True)
+    if line.startswith("step 6 "):
+        signal.pause()
 
 
 if __name__ == "__main__":
-    trained(Path(sys.argv[1]), lambda line: print(line, flush=True))
+    trained(Path(sys.argv[1]), held)

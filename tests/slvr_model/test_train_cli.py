@@ -12,6 +12,7 @@ import pytest
 from slvr_data.sources.scenes import scene
 from tests.builds import run
 from tests.inside import inside
+from tests.slvr_model.preloaded import spawned
 
 COMMAND = str(Path(sys.executable).parent / "slvr-train")
 WITHOUT = """
@@ -68,11 +69,13 @@ def test_a_small_training_runs_to_its_checkpoint_and_again_changes_nothing(
 
     monkeypatch.setattr(lessons, "SHARD", 64)  # no more scenes are drawn than are learnt from
     arguments = ["tiny", tmp_path / "run", "--lessons", "64", "--scale", "0.001", "--held-out", "8"]
-    said = inside("slvr-train", *arguments)
+    with spawned():
+        said = inside("slvr-train", *arguments)
     for part in ("look    step ", "plain   step ", "own     step 1", "easy, latents, lettered", "full, plain, open"):
         assert part in said
     weights = (tmp_path / "run/checkpoint/model.safetensors").read_bytes()
-    inside("slvr-train", *arguments)
+    with spawned():
+        inside("slvr-train", *arguments)
     assert (tmp_path / "run/checkpoint/model.safetensors").read_bytes() == weights
     refused = inside("slvr-train", *arguments, "--seed", "1", "--processes", "1", code=2)
     assert "another run" in refused and "('settings.seed', 1)" in refused

@@ -20,8 +20,8 @@ import pytest
 from datasets import Dataset
 from PIL import Image
 
-from slvr_data.avoid.given import names_of, open_given
-from slvr_data.avoid.reading import described_rows
+from slvr_data.avoid.given import counted, names_of, open_given
+from slvr_data.avoid.reading import described
 from slvr_data.errors import RunError, UsageError
 from slvr_data.manifest import FORMAT
 from slvr_data.schema import SCHEMA_VERSION
@@ -32,7 +32,8 @@ PICTURE, OTHER = photograph(1)[0], photograph(2)[0]
 
 def names(told: Path) -> dict[str, str | None]:
     """Every picture that is read, with what is wrong with it."""
-    rows = [row for chunk in open_given(str(told)).chunks for row in described_rows(chunk).to_pylist()]
+    tables = (table for chunk in open_given(str(told)).chunks for table in described(chunk))
+    rows = [row for table in tables for row in table.to_pylist()]
     return {row["name"]: row["problem"] for row in rows}
 
 
@@ -95,10 +96,10 @@ def test_a_file_that_cannot_be_read_now_is_no_hole(open_folder: Path) -> None:
     (chunk,) = open_given(str(open_folder / "a.parquet")).chunks
     (open_folder / "closed.jpg").chmod(0)
     with nobody(), pytest.raises(RunError, match=r"closed\.jpg"):
-        described_rows(chunk)
+        next(described(chunk))
     (open_folder / "a.parquet").unlink()
     with pytest.raises(RunError, match="No such file"):
-        described_rows(chunk)
+        next(described(chunk))
 
 
 def test_a_folder_that_cannot_be_listed_is_refused(open_folder: Path) -> None:
@@ -193,6 +194,22 @@ def test_pictures_without_a_suffix_are_found(tmp_path: Path) -> None:
 def encode(data: bytes, form: str, path: Path) -> None:
     with Image.open(io.BytesIO(data)) as picture:
         picture.save(path, form)
+
+
+def test_files_that_nobody_looks_into_are_counted(tmp_path: Path) -> None:
+    """Their suffix says nothing: pictures may be in them, and whoever gave them should know."""
+    for name in ("a.jpg", "b.jpg_large", "c.JPG_LARGE", "d.tar", "labels/e.txt", ".hidden.txt", "README"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(PICTURE if "jpg" in name.lower() else b"no picture")
+    given = open_given(str(tmp_path))
+    assert names(tmp_path) == {"a.jpg": None}
+    assert given.passed_over == ((".jpg_large", 2), ("", 1), (".tar", 1), (".txt", 1))
+    assert counted(given.passed_over) == "2 .jpg_large, 1 without a suffix, 1 .tar, 1 .txt"
+    assert counted([(f".{letter}\x1b", 2) for letter in "abcdefg"]).endswith("2 .e\\x1b, 4 of other kinds")
+    (tmp_path / "a.jpg").unlink()
+    with pytest.raises(UsageError, match=r"holds no pictures: it has 2 \.jpg_large, 1 without a suffix, 1 \.tar"):
+        open_given(str(tmp_path))
+    assert open_given(str(tmp_path / "b.jpg_large")).passed_over == (), "what is named is looked into"
 
 
 def test_tables_without_pictures_are_named(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ import uuid
 import pytest
 
 from slvr_data.errors import UsageError
-from slvr_data.remote import holding
 from slvr_data.remote.holding import NAME, Holding, LostError, holder
 from slvr_data.remote.place import Place
 
@@ -54,7 +53,7 @@ def test_a_holder_elsewhere_that_does_not_move_is_taken_over_and_one_that_does_i
     beating.start()
     try:
         with pytest.raises(UsageError, match=r"memory://.*/set is being written by process \d+ on far: wait for it"):
-            Holding(place, said.append, BEAT).take()
+            Holding(place, said.append, 10 * BEAT).take()  # it watches for so long that a busy machine shows a beat
     finally:
         stop.set()
         beating.join()
@@ -94,8 +93,7 @@ def test_one_that_was_held_up_finds_itself_replaced_and_leaves_the_other_alone(p
     assert holder(place) is None
 
 
-def test_of_two_that_begin_at_the_same_moment_one_stays(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(holding, "_SETTLE_SECONDS", 0.2)
+def test_of_two_that_begin_at_the_same_moment_one_stays(place: Place) -> None:
     started = threading.Barrier(2)
     taken: list[str] = []
     refused: list[Exception] = []

@@ -171,12 +171,15 @@ def test_the_stub_tells_the_cache_that_running_calls_hold(tmp_path: Path) -> Non
                 await until(lambda: stub.log()["waiting"]["now"] == 4)
                 stub.control(slots=4)
                 busy = await transport.load()
-                await asyncio.gather(*asks)
+                for ask in asks:
+                    ask.cancel()
+                await asyncio.gather(*asks, return_exceptions=True)
+                await until(lambda: stub.log()["running"]["now"] == 0)
                 idle = await transport.load()
                 assert busy and idle and busy.cache and busy.running == 4
                 assert 0 < busy.cache < 1 and idle.cache == 0
 
-    with running_stub(slots=4, service_ms=2000, cache_tokens=10) as stub:
+    with running_stub(slots=4, service_ms=600_000, cache_tokens=10) as stub:
         run(work(stub))
 
 
@@ -200,7 +203,7 @@ async def keep_busy(client: Client, over: asyncio.Event, first: int = 0) -> None
 async def well_filled(stub: RunningStub) -> None:
     """On average over three seconds the slots are at work and few calls wait: at once, or when others let us work."""
     seen = []
-    for _ in range(4):
+    for _ in range(20):
         await asyncio.to_thread(stub.control, reset=True)
         await asyncio.sleep(3)
         log = await asyncio.to_thread(stub.log)

@@ -98,7 +98,7 @@ def test_a_server_that_dies_is_set_aside_and_comes_back(tmp_path: Path) -> None:
 
 def test_an_outage_is_waited_for_without_spending_retries(tmp_path: Path) -> None:
     async def work(stub: RunningStub) -> None:
-        async with calling(tmp_path, stub.base_url, transport_retries=2, patience=30) as client:
+        async with calling(tmp_path, stub.base_url, transport_retries=2, patience=250) as client:
             await client.ask(asking(0))
             stub.control(refuse_seconds=2)
             answers = await asyncio.gather(*(client.ask(asking(number)) for number in range(4, 40)))

@@ -185,3 +185,31 @@ def test_a_segment_that_cannot_be_read_is_no_damage(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=f"reading {path} failed"):
         RequestStore(tmp_path / "set", tmp_path / "there")
     assert path.exists()
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_segments_of_equal_numbers_have_one_order(tmp_path: Path, backwards: bool) -> None:
+    """Parts that were merged count from 1 each; a folder lists its files in any order."""
+    part = {}
+    for number in range(12):
+        written = SegmentFolder(tmp_path / str(number)).write("replies", [row_of(reply(3, f"text {number}"))])
+        part[written.name] = tmp_path / str(number) / written.name
+    merged = SegmentFolder(tmp_path / "merged")
+    for name in sorted(part, reverse=backwards):
+        shutil.copy(part[name], merged.folder)
+    assert [segment.name for segment in merged.segments()] == sorted(part)
+
+
+def test_it_does_not_matter_when_a_segment_was_merged(tmp_path: Path) -> None:
+    """Here the store has the one of the larger number when the other comes; there both are new."""
+    folder, later = tmp_path / "set", reply(3, "later")
+    filled(tmp_path, 10)
+    with RequestStore(folder, tmp_path / "here") as store:
+        store.put(later)
+    name = SegmentFolder(tmp_path / "part").write("replies", [row_of(reply(3, "earlier")), row_of(reply(77))]).name
+    assert name.startswith("00000001-") and len(segments(folder)) == 2
+    shutil.copy(tmp_path / "part" / name, folder / "segments")
+    for scratch in ("here", "there"):
+        with RequestStore(folder, tmp_path / scratch) as store:
+            assert store.get(later.key) == later
+            assert store.get(reply(77).key) == reply(77), "which is nowhere else"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -274,6 +276,8 @@ def test_a_published_set_becomes_groups_and_held_out_ones(set_up: SetUp) -> None
     unasked = Accounts(seen=3, unusable=Counter(broken=1), named={"broken": ["region r"]})
     assert "regions to learn, 4 per step; 1 x broken, e.g. region r" in feeds.summary(unasked)
     assert (feeds.unasked.seen, feeds.unasked.unusable) == (3, Counter())
+    first = weakref.ref(feeds.held[0].asked[0].pictures[0])
+    assert feeds.held[1].asked and gc.collect() >= 0 and first() is None, "prepared pictures are not held meanwhile"
     halves = [told(fed(config, rank, 2).held) for rank in range(2)]
     assert sorted(halves[0] + halves[1]) == sorted(told(feeds.held))
 
@@ -308,6 +312,8 @@ def test_a_start_without_latents_or_with_another_layout_is_refused(tmp_path: Pat
         check_init(str(tmp_path))
     with pytest.raises(UsageError, match=r"--init new:public has no latents yet: slvr-train sft"):
         check_init("new:public")
+    with pytest.raises(UsageError, match=r"model\.reference /nowhere is no checkpoint"):
+        check_init("/nowhere", "model.reference")
     model, _ = new_tiny(0)
     check_layout(ObjectiveConfig(mark="/"), model, "RUN")  # nothing is noted: all latents, then the answer
     for wrong in (ObjectiveConfig(kind="text"), ObjectiveConfig(echo=True)):

@@ -112,7 +112,7 @@ def test_waiting_for_verdicts_is_counted(tmp_path: Path) -> None:
     def work(url: str) -> float:
         with Judge(settings(url, tmp_path)) as judge:
             handle = judge.submit(asked("crimson"))
-            threading.Timer(0.3, let_go.set).start()
+            threading.Timer(1, let_go.set).start()
             handle.results()
             return judge.waited
 
@@ -163,7 +163,7 @@ def test_training_waits_for_a_judge_that_comes_back(
 ) -> None:
     monkeypatch.setattr(judge_settings, "PATIENCE", 0.5)
     said: list[str] = []
-    with Judge(settings(stub.base_url, tmp_path, pause=60), say=said.append) as judge:
+    with Judge(settings(stub.base_url, tmp_path, pause=600), say=said.append) as judge:
         judge.submit(asked("crimson")).results()
         stub.kill()
         handle = judge.submit(asked("azure", "ruby"))
@@ -172,7 +172,7 @@ def test_training_waits_for_a_judge_that_comes_back(
         assert not handle.done
         stub.restart()
         assert set(handle.results()) <= {"yes", "no", "unknown"}
-    assert any("training waits, 60 s at most" in words for words in said)
+    assert any("training waits, 600 s at most" in words for words in said)
     assert any("the judge answers again" in words for words in said)
 
 

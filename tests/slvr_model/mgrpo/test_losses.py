@@ -10,9 +10,9 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from slvr_data.errors import RunError
-from slvr_model.mgrpo.losses import Totals, k3, policy_loss
+from slvr_model.mgrpo.losses import WIDEST, Totals, k3, policy_loss
 from slvr_model.mgrpo.settings import LossConfig
+from slvr_model.mgrpo.types import DivergedError
 
 B, T, LONGEST = 6, 5, 9
 
@@ -194,11 +194,38 @@ def test_the_unbiased_form_has_the_gradient_of_the_divergence(kind: str) -> None
         assert float((found - wanted).abs().max()) > 1e-2
 
 
+@pytest.mark.parametrize("apart", [-900.0, 900.0])
+@pytest.mark.parametrize("gained", [-1.0, 0.0, 1.0])
+@pytest.mark.parametrize("what", ["old", "reference"])
+def test_densities_that_are_hundreds_apart_have_finite_losses_and_gradients(
+    apart: float, gained: float, what: str
+) -> None:
+    """In float32, as sums over a latent's dimensions are: exp(900) is none of its numbers, nor is 0 times that."""
+    held = {name: value.float() if value.is_floating_point() else value for name, value in batch().items()}
+    held["advantages"] = torch.full((B,), gained)
+    held[what] = held["logprobs"] + apart
+    held["logprobs"].requires_grad_()
+    found = loss(held, LossConfig(beta=0.1))
+    found.loss.backward()
+    assert held["logprobs"].grad is not None and bool(held["logprobs"].grad.isfinite().all())
+    assert bool(found.loss.isfinite()) and all(math.isfinite(value) for value in found.numbers.values())
+
+
+def test_what_holds_log_ratios_changes_none_that_is_less_apart() -> None:
+    held = batch()
+    near = 0.9 * WIDEST
+    for apart in (-near, near):
+        held["old"], held["reference"] = held["logprobs"] - apart, held["logprobs"] + apart
+        for kind in ("plain", "unbiased"):
+            config = LossConfig(beta=0.1, kl_gradient=kind)
+            assert float(loss(held, config).loss) == pytest.approx(slow(held, config), rel=1e-9)
+
+
 def test_numbers_that_are_not_finite_end_the_run() -> None:
     for name, told in (("logprobs", "policy"), ("old", "rollout"), ("reference", "reference")):
         held = batch()
         held[name][0, 0] = float("nan")
-        with pytest.raises(RunError, match=f"log-probability of the {told} is not finite"):
+        with pytest.raises(DivergedError, match=f"log-probability of the {told} is not finite"):
             loss(held, LossConfig(beta=0.1))
 
 

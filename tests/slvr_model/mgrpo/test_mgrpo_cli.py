@@ -67,6 +67,8 @@ def test_what_costs_memory_or_work_shows_in_a_dry_run() -> None:
     shared = numbers("sharding.kind=fsdp2", *alone)
     assert shared["optimiser, GiB"] == pytest.approx(full["optimiser, GiB"] / 8, abs=0.01)
     assert shared["weights, GiB"] > full["weights, GiB"]
+    aside = full["gradients, GiB"] * 7 / 8  # what others hold of the gradient that waits for that of latents
+    assert full["scoring, GiB"] - shared["scoring, GiB"] == pytest.approx(aside, abs=0.02)
 
 
 def test_the_recipes_fit_their_gpus_by_the_estimate(monkeypatch: pytest.MonkeyPatch) -> None:

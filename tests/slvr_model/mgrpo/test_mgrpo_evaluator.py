@@ -66,7 +66,7 @@ def test_a_failing_evaluator_ends_a_run_that_has_not_begun(set_up: SetUp) -> Non
 def test_a_step_that_is_done_again_is_evaluated_again(set_up: SetUp, tmp_path: Path) -> None:
     """Killed while it was evaluated: the folder of that evaluation lies there, and is of weights that are gone."""
     (tmp_path / "once.py").write_text(ONCE)
-    command = f"{shlex.quote(sys.executable)} {tmp_path / 'once.py'} {{out}} {{checkpoint}}"
+    command = f"{shlex.join((sys.executable, str(tmp_path / 'once.py')))} {{out}} {{checkpoint}}"
     settings = (*QUICK, "training.steps=2", "evaluation.every=1", f"evaluation.evaluator={command}")
     config = set_up(*settings)
     assert config.out is not None

@@ -10,7 +10,6 @@ import shlex
 import shutil
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +17,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from slvr_model.checkpoints import SHIPPED
 from slvr_model.mgrpo.cases import read_cases
 from slvr_model.mgrpo.checkpointing import OPTIMIZER
 from slvr_model.sft import records
 from tests.builds import wait_for
 from tests.inside import inside
-from tests.slvr_model.sft.test_sft_processes import apart, logged, on_one_node, several
+from tests.slvr_model.sft.test_sft_processes import apart, logged, several
 
 CLOSE, ROUNDING = 1e-5, 1e-4
 START = ("--config", "mgrpo-tiny-debug", "--init", "slvr:tiny")
-SETTINGS = (
-    "training.regions=4", "training.micro_rows=6", "sampling.temperature=1.5", "evaluation.regions=3", "saving.every=1"
-)  # fmt: skip
+SETTINGS = ("sampling.temperature=1.5", "evaluation.regions=3", "saving.every=1")
 HOLDING = """
 import json, pathlib, sys, time
 
@@ -58,15 +56,21 @@ def assert_learnt_alike(run: Path, one: Path) -> None:
         for name, value in line.items():
             near = ROUNDING if name.startswith("drift/") else CLOSE  # nothing but rounding stands there
             assert other[name] == pytest.approx(value, rel=1e-3, abs=near), (run.name, line["step"], name)
-    assert distance(run, one) < CLOSE, run.name
+    assert_same_way(run, one)
     assert rollouts_of(run) == rollouts_of(one), run.name
 
 
-def distance(run: Path, other: Path) -> float:
-    """The largest between the weights of two runs."""
-    mine, theirs = (load_file(folder / "checkpoint" / "model.safetensors") for folder in (run, other))
-    assert mine.keys() == theirs.keys()
-    return max(float((mine[name] - theirs[name]).abs().max()) for name in mine)
+def assert_same_way(run: Path, one: Path) -> None:
+    """Each weight tensor lies apart by a twentieth of the way from its start at most; what is not trained lies there.
+
+    Rounding is some hundredth of that. It is no small share of the way of single weights: Adam makes whole steps of
+    gradients that are nothing else.
+    """
+    start = load_file(SHIPPED["slvr:tiny"] / "model.safetensors")
+    mine, theirs = (load_file(folder / "checkpoint" / "model.safetensors") for folder in (run, one))
+    assert mine.keys() == theirs.keys() == start.keys()
+    for name, there in theirs.items():
+        assert float((mine[name] - there).norm()) <= 0.05 * float((there - start[name]).norm()), (run.name, name)
 
 
 def rollouts_of(run: Path) -> list[tuple[Any, ...]]:
@@ -75,17 +79,20 @@ def rollouts_of(run: Path) -> list[tuple[Any, ...]]:
     return sorted(tuple(row[name] for name in names) for part in read_cases(run, names) for row in part.to_pylist())
 
 
+def begun(scenes_set: Path, out: Path, kind: str) -> list[str]:
+    """Options of a run of two steps, whose processes share out what they train in this way."""
+    size = ("training.steps=2", "training.regions=4", "training.micro_rows=16")
+    return told(scenes_set, out, *size, f"sharding.kind={kind}")
+
+
 @pytest.mark.slow
 def test_two_processes_learn_what_one_learns(scenes_set: Path, tmp_path: Path) -> None:
     """Each with all weights, or with a part of what is trained; and the latter go on with what they began."""
-    start: dict[str, tuple[Callable[..., str], tuple[str, ...], str]] = {
-        "one": (inside, ("slvr-train", "mgrpo"), "none"),
-        "two": (on_one_node, ("mgrpo",), "none"),
-        "shared": (apart, ("-m", "slvr_model.mgrpo"), "fsdp2"),
-    }
-    for out, (begin, what, kind) in start.items():
-        options = told(scenes_set, tmp_path / out, "training.steps=2", f"sharding.kind={kind}")
-        assert begin(*what, *options).count("step 2/2: reward") == 1, "one process speaks"
+    said = {"one": inside("slvr-train", "mgrpo", *begun(scenes_set, tmp_path / "one", "none"))}
+    for out, kind in (("two", "none"), ("shared", "fsdp2")):
+        options = begun(scenes_set, tmp_path / out, kind)
+        said[out] = apart("-m", "slvr_model.mgrpo", *options)
+    assert [one.count("step 2/2: reward") for one in said.values()] == [1] * 3, "one process speaks"
     for out in ("two", "shared"):
         assert_learnt_alike(tmp_path / out, tmp_path / "one")
     moments = [torch.load(tmp_path / out / "checkpoint-1" / OPTIMIZER, weights_only=True) for out in ("one", "shared")]
@@ -108,10 +115,12 @@ def test_one_or_two_go_on_with_what_two_that_were_killed_began(scenes_set: Path,
     inside("slvr-train", "mgrpo", *told(scenes_set, tmp_path / "one", *more))
     (tmp_path / "hold").touch()
     with several("-m", "slvr_model.mgrpo", *told(scenes_set, tmp_path / "two", *more)) as (both, _):
-        wait_for(lambda: (tmp_path / "held").exists() or any(each.poll() is not None for each in both), 600)
+        wait_for(lambda: (tmp_path / "held").exists() or any(each.exitcode is not None for each in both), 600)
         for each in both:
-            each.send_signal(signal.SIGKILL)
-        assert [each.wait() for each in both] == [-signal.SIGKILL] * 2
+            each.kill()
+        for each in both:
+            each.join(60)
+        assert [each.exitcode for each in both] == [-signal.SIGKILL] * 2
     (tmp_path / "hold").unlink()
     assert [folder.name for folder in records.checkpoints(tmp_path / "two")] == ["checkpoint-1", "checkpoint-2"]
     assert len((tmp_path / "two/checkpoint-2" / records.LOG).read_text().splitlines()) == 2, "of steps 0 and 1"
@@ -126,5 +135,5 @@ def test_one_or_two_go_on_with_what_two_that_were_killed_began(scenes_set: Path,
         assert_learnt_alike(tmp_path / name, tmp_path / "one")
         facts = json.loads((tmp_path / name / "checkpoint/mgrpo.json").read_text())
         assert (facts["processes"], facts.get("gone_on")) == (2, gone_on)
-        assert facts["regions"] == one["regions"] == {"seen": 12, "unusable": {}}, "those of all processes, each once"
+        assert facts["regions"] == one["regions"] == {"seen": 6, "unusable": {}}, "those of all processes, each once"
         assert not list((tmp_path / name).glob("*evaluated*")), "what was shown to the evaluator is gone"

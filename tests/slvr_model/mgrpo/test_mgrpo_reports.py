@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from slvr_data.errors import UsageError
 from slvr_model.mgrpo.config import MgrpoConfig
-from slvr_model.mgrpo.run import train_mgrpo
+from slvr_model.mgrpo.run import accelerator_of, train_mgrpo
 
 QUICK = ("training.steps=1", "preflight.regions=1", "evaluation.regions=0", "cases.every=0")
 TRACKIO = """
@@ -66,6 +67,19 @@ def test_a_run_that_is_refused_writes_into_nobodys_folder(set_up: Callable[..., 
     with pytest.raises(UsageError, match=r"holds a run of stage 1 \(sft\.yaml\)"):
         train_mgrpo(config, "slvr:tiny")
     assert [one.name for one in config.out.iterdir()] == ["sft.yaml"]
+
+
+def test_a_reference_that_is_none_is_named_as_such_before_anything_is_made(set_up: Callable[..., MgrpoConfig]) -> None:
+    config = set_up(*QUICK, "model.reference=new:public")
+    with pytest.raises(UsageError, match=r"model\.reference new:public has no latents yet"):
+        train_mgrpo(config, "slvr:tiny")
+    assert config.out is not None and not config.out.exists()
+
+
+def test_processes_wait_for_one_that_waits_for_its_judge(set_up: Callable[..., MgrpoConfig]) -> None:
+    """Else a judge that comes back within `judge.pause` would find their group dissolved."""
+    waiting = accelerator_of(set_up("judge.pause=90000")).init_handler.timeout
+    assert waiting > timedelta(seconds=90000)
 
 
 def test_nothing_is_taken_off_a_gpu_where_there_is_none(set_up: Callable[..., MgrpoConfig]) -> None:

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +16,9 @@ from slvr_model.mgrpo.checkpointing import FINAL, OPTIMIZER, STATE
 from slvr_model.mgrpo.config import MgrpoConfig
 from slvr_model.mgrpo.run import train_mgrpo
 from slvr_model.sft import records
+from tests.builds import wait_for
 from tests.inside import inside
+from tests.slvr_model import preloaded
 
 SetUp = Callable[..., MgrpoConfig]
 START = "slvr:tiny"
@@ -115,14 +113,12 @@ def test_a_run_that_is_killed_goes_on_to_the_same_bits(scenes_set: Path, tmp_pat
         return [*start, *(part for one in settings for part in ("--set", one))]
 
     inside("slvr-train", *told("whole"))
-    command = [str(Path(sys.executable).parent / "slvr-train"), *told("killed")]
-    process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL)
-    until = time.monotonic() + 900
-    while not (tmp_path / "killed/checkpoint-2" / records.COMPLETE).exists():
-        assert process.poll() is None and time.monotonic() < until
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL and not (tmp_path / "killed" / FINAL).exists()
+    process = preloaded.python(("-m", "slvr_model.mgrpo", *told("killed")[1:]), tmp_path / "said")
+    done = tmp_path / "killed/checkpoint-2" / records.COMPLETE
+    wait_for(lambda: process.exitcode is not None or done.exists(), 900)
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL and done.exists() and not (tmp_path / "killed" / FINAL).exists()
     inside("slvr-train", *told("killed"), "--resume")
     for name in SAME:
         files = [(tmp_path / run / FINAL / name).read_bytes() for run in ("whole", "killed")]

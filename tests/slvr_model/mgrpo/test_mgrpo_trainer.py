@@ -72,6 +72,36 @@ def test_losses_on_latents_have_the_gradient_of_all_regions_together() -> None:
     assert float(wanted[MAPS].abs().max()) > 0
 
 
+def test_gradients_of_replies_and_of_latents_are_told_apart_and_added() -> None:
+    pulls = {"together": 1.0, "apart": 1.0, "apart_margin": 2.0, "alone": True}
+    both = Bench(configured(latents=pulls))
+    told = both.learnt()
+    alone = Bench(configured(latents=NO_PULL))
+    policy = alone.learnt()
+    pulled = Bench(configured(latents=pulls), lambda facts, _: earned(torch.ones(facts.queries, facts.rollouts)))
+    latents = pulled.learnt()
+    assert policy["gradient/policy"] == pytest.approx(policy["gradient"]) and "gradient/latents" not in policy
+    assert latents["gradient/latents"] == pytest.approx(latents["gradient"]) and "gradient/policy" not in latents
+    assert told["gradient/policy"] == pytest.approx(policy["gradient"], rel=1e-4)
+    assert told["gradient/latents"] == pytest.approx(latents["gradient"], rel=1e-4)
+    ours, theirs = alone.gradients(), pulled.gradients()
+    names = ours.keys() | theirs.keys()
+    added = {name: torch.stack([one[name] for one in (ours, theirs) if name in one]).sum(0) for name in names}
+    assert furthest(both.gradients(), added) < 1e-4
+    assert told["gradient"] == pytest.approx(math.sqrt(sum(float(one.square().sum()) for one in added.values())), 1e-4)
+
+
+@pytest.mark.parametrize("what", ["policy", "latents"])
+def test_what_is_no_number_any_more_is_said_with_the_cure(what: str) -> None:
+    """Weights that are lost between rollouts and learning: of the vocabulary, or of the latents' maps."""
+    bench = Bench(configured(loss={"beta": 0.0}, latents={} if what == "latents" else NO_PULL))
+    played, first = bench.player.play(bench.shown, 1)
+    lost = bench.model.lm_head.weight if what == "policy" else bench.model.latents.visual_out.weight
+    lost.data.fill_(float("nan"))
+    with pytest.raises(RunError, match=r"not finite: training has diverged; lower training\.learning_rate.*begin it"):
+        bench.update.learn(1, played, first)
+
+
 @pytest.mark.parametrize("apart", [False, True])
 def test_a_lots_pictures_are_encoded_once(apart: bool) -> None:
     """For latents of the reference, rollouts, looks at drift, scoring part by part, losses on latents, two steps."""

@@ -7,39 +7,35 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import psutil
 import pytest
-from accelerate.utils.deepspeed import HfDeepSpeedConfig
 from safetensors.torch import load_file
 
 from slvr_model.sft import records
-from slvr_model.sft.arguments import WRAPPED, deepspeed, sharding
+from slvr_model.sft.arguments import WRAPPED, sharding
 from slvr_model.sft.config import ShardingConfig
 from slvr_model.sft.dry import told
 from slvr_model.sft.settings import load_config
 from slvr_model.sft.shown import shown_in
 from tests.inside import inside
+from tests.ports import free_port
+from tests.slvr_model import preloaded
 
 ROOT = Path(__file__).parent.parent.parent.parent
 TINY = ("--config", "tiny-debug")
 CLOSE = 1e-5
 """Of weights that all the steps together move by up to 9e-4."""
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def recipe(name: str, *arguments: object, **settings: object) -> subprocess.Popen[str]:
@@ -52,14 +48,6 @@ def recipe(name: str, *arguments: object, **settings: object) -> subprocess.Pope
     )  # fmt: skip
 
 
-def on_one_node(*arguments: object) -> str:
-    """What the two processes of a machine say."""
-    started = recipe("one-node.sh", *arguments)
-    said, _ = started.communicate(timeout=900)
-    assert started.returncode == 0, said
-    return said
-
-
 def on_two_nodes(*arguments: object) -> str:
     """What two machines say, of one process each; here they are one machine."""
     where = {"NODES": 2, "HEAD": "127.0.0.1", "PORT": free_port(), "GPUS": 1}
@@ -70,35 +58,32 @@ def on_two_nodes(*arguments: object) -> str:
 
 
 @contextmanager
-def several(*arguments: object, processes: int = 2) -> Iterator[tuple[list[subprocess.Popen[bytes]], IO[str]]]:
+def several(*arguments: object, processes: int = 2) -> Iterator[tuple[list[ForkServerProcess], Path]]:
     """Processes that are told what torchrun's are told, without the seconds that it needs itself, and where both say
     what they say; none outlives the block.
     """
-    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": "1"}
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     meeting |= dict.fromkeys(("WORLD_SIZE", "LOCAL_WORLD_SIZE"), str(processes))
-    with tempfile.TemporaryFile("w+") as out:
+    with tempfile.NamedTemporaryFile() as out:
         started = [
-            subprocess.Popen(
-                [sys.executable, *map(str, arguments)], stdout=out, stderr=out, cwd=ROOT,
-                env=os.environ | meeting | dict.fromkeys(("RANK", "LOCAL_RANK"), str(rank)),
-            )
+            preloaded.python(arguments, Path(out.name), meeting | dict.fromkeys(("RANK", "LOCAL_RANK"), str(rank)))
             for rank in range(processes)
-        ]  # fmt: skip
+        ]
         try:
-            yield started, out
+            yield started, Path(out.name)
         finally:
             for process in started:
                 process.kill()
-                process.wait()
+                process.join()
 
 
 def apart(*arguments: object, processes: int = 2) -> str:
     """What such processes say until they end well."""
     with several(*arguments, processes=processes) as (started, out):
-        codes = [process.wait(600) for process in started]
-        out.seek(0)
-        said = out.read()
-    assert codes == [0] * processes, said
+        for process in started:
+            process.join(600)
+        said = out.read_text()
+        assert [process.exitcode for process in started] == [0] * processes, said
     return said
 
 
@@ -117,13 +102,13 @@ def test_a_recipe_starts_a_process_for_each_gpu_that_it_may_use(
     told = {"PATH": f"{tmp_path}:/usr/bin:/bin"} | {"NODES": "2", "NODE": "1", "HEAD": "a"}
     given = (("GPUS", gpus), ("CUDA_VISIBLE_DEVICES", visible))
     told |= {name: str(value) for name, value in given if value is not None}
-    for script in ("one-node.sh", "several-nodes.sh"):
+    for script, stage in product(("one-node.sh", "several-nodes.sh"), ("sft", "mgrpo")):
         done = subprocess.run(
-            [ROOT / "recipes/torchrun" / script, "sft", "--resume"], env=told, capture_output=True, text=True
+            [ROOT / "recipes/torchrun" / script, stage, "--resume"], env=told, capture_output=True, text=True
         )
         if started:
             assert f"--nproc-per-node {started} " in done.stdout, done.stderr
-            assert done.stdout.endswith(" -m slvr_model.sft --resume\n")
+            assert done.stdout.endswith(f" -m slvr_model.{stage} --resume\n")
         else:
             assert done.returncode == 2 and "no GPU is found; tell how many" in done.stderr and not done.stdout
         bare = subprocess.run([ROOT / "recipes/torchrun" / script], env=told, capture_output=True, text=True)
@@ -282,15 +267,6 @@ def test_sharing_by_fsdp2_is_what_accelerate_takes(tmp_path: Path) -> None:
     plugin.set_auto_wrap_policy(model)
     kinds = {type(part).__name__ for part in model.modules()}
     assert set(WRAPPED) <= kinds, "the layers have these names in this version of transformers"
-
-
-@pytest.mark.parametrize(("stage", "offload"), [(2, False), (2, True), (3, False), (3, True)])
-def test_sharing_by_deepspeed_is_what_accelerate_takes(stage: int, offload: bool) -> None:
-    config = ShardingConfig.model_validate({"kind": "deepspeed", "stage": stage, "offload": offload})
-    read = HfDeepSpeedConfig(deepspeed(config, bf16=True))
-    assert (read.is_zero2(), read.is_zero3(), read.is_offload()) == (stage == 2, stage == 3, offload)
-    assert read.get_value("bf16.enabled") is True
-    assert bool(read.get_value("zero_optimization.stage3_gather_16bit_weights_on_model_save")) == (stage == 3)
 
 
 @pytest.mark.parametrize(("name", "gpus"), [("3b", "1 GPU"), ("7b", "8 GPUs"), ("7b-lora", "1 GPU"), ("tiny", "1 GPU")])
