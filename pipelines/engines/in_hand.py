@@ -49,10 +49,16 @@ class InHand:
         lost = {name for shard in but for name in _items(method, (shard,))}
         self._keep(self._suspects - (set(_items(method, arguments)) - lost))
 
+    def nothing(self) -> None:
+        """This process will hold nothing more."""
+        self._note.unlink(missing_ok=True)
+
     def _keep(self, names: set[str]) -> None:
-        if names != self._suspects:
+        if names and names != self._suspects:
             write_atomic(self._file, json.dumps(sorted(names)).encode())
-            self._suspects = names
+        elif not names:
+            self._file.unlink(missing_ok=True)
+        self._suspects = names
 
 
 def _items(method: str, arguments: tuple[Any, ...]) -> list[str]:

@@ -91,15 +91,18 @@ class LocalEngine:
             gone.append(shard)
             lost(shard, error)
 
-        for arguments in inputs:
-            if not in_hand.suspected(method, arguments):
-                with in_hand.holding(method, arguments):
-                    found = getattr(worker, method)(*arguments)
-                yield found
-                continue
-            self._say("what was in hand when an earlier run ended suddenly is done by a process of its own")
-            yield from self._in_pool(method, [arguments], lost and told)
-            in_hand.cleared(method, arguments, gone)
+        try:
+            for arguments in inputs:
+                if not in_hand.suspected(method, arguments):
+                    with in_hand.holding(method, arguments):
+                        found = getattr(worker, method)(*arguments)
+                    yield found
+                    continue
+                self._say("what was in hand when an earlier run ended suddenly is done by a process of its own")
+                yield from self._in_pool(method, [arguments], lost and told)
+                in_hand.cleared(method, arguments, gone)
+        finally:
+            in_hand.nothing()
 
     def submit(self, method: str, *arguments: Any) -> Future[Any]:
         """`Worker.method(*arguments)` in the pool, also where there is one worker; the caller bounds how many wait.

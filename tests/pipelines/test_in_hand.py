@@ -52,6 +52,10 @@ def test_what_has_gone_well_elsewhere_is_none_any_more(tmp_path: Path) -> None:
     ends(tmp_path, call("a", "b", "c"), lambda: os.kill(os.getpid(), signal.SIGKILL))
     InHand(tmp_path).cleared("run", call("a", "b", "x"), but=[call("b")[0]])
     assert suspects(tmp_path, "a", "b", "c", "x") == ["b", "c"]
+    last = InHand(tmp_path)
+    last.cleared("run", call("b", "c"))
+    last.nothing()
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("text", ["", '["s:a', "{}", "7", "[3]"])

@@ -149,7 +149,8 @@ def test_a_judge_of_all_right_alone_is_asked_and_its_verdicts_outlive_another_nu
         assert asked > 0 and [line["step"] for line in lines] == [1, 2]
         assert all("reward/all_right" in line and line["reward/left_out"] < 1 for line in lines)
         told = [{name: line[f"judge/{name}"] for name in ("yes", "no", "unknown", "called", "empty")} for line in lines]
-        assert all(one["yes"] + one["no"] + one["unknown"] >= one["called"] > 0 for one in told)
+        assert all(one["yes"] + one["no"] + one["unknown"] >= one["called"] for one in told)
+        assert any(one["called"] for one in told), "a step whose replies are all the wanted words needs no judge"
         assert config.out is not None and "judge" in json.loads((config.out / "run.json").read_text())["parts"]
         weights = (final / "model.safetensors").read_bytes()
         shutil.rmtree(final)
