@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import Future
+from queue import SimpleQueue
 from typing import Any
 
+from pipelines.engines.interrupts import interrupts_later
 from pipelines.engines.lost import OnLost, WorkerLostError, parts_of
 
 
@@ -25,23 +27,28 @@ def results(
     """
     others, smaller = iter(inputs), deque[tuple[Any, ...]]()
     running: dict[Future[Any], tuple[Any, ...]] = {}
+    done: SimpleQueue[Future[Any]] = SimpleQueue()
     while True:
         while len(running) < 2 * workers():
             arguments = smaller.popleft() if smaller else next(others, None)
             if arguments is None:
                 break
-            running[call(*arguments)] = arguments
+            with interrupts_later():
+                future = call(*arguments)
+                future.add_done_callback(done.put)
+            running[future] = arguments
         if not running:
             return
-        done, _ = wait(running, return_when=FIRST_COMPLETED)
-        for future in done:
-            arguments = running.pop(future)
+        future = done.get()
+        arguments = running.pop(future)
+        with interrupts_later():
             error = future.exception()
-            if error is None:
-                yield future.result()
-            elif not isinstance(error, WorkerLostError) or lost is None:
-                raise error
-            elif parts := parts_of(arguments):
-                smaller.extend(parts)
-            else:
-                lost(arguments[0], error)
+            found = future.result() if error is None else None
+        if error is None:
+            yield found
+        elif not isinstance(error, WorkerLostError) or lost is None:
+            raise error
+        elif parts := parts_of(arguments):
+            smaller.extend(parts)
+        else:
+            lost(arguments[0], error)

@@ -53,8 +53,8 @@ SETTINGS = Settings(
 0.5,1,2 --arms direct,slvr`."""
 ECHO = replace(SETTINGS, steps=150, muon_lr=2e-3, adam_lr=5e-4, new=1.0, seed=1_000_000)
 """The base's last stage; what it shows is shown in this order to no arm."""
-COMMON: Mapping[str, Any] = {"echo": True, "mark": ":"}
-"""Of every arm's objective; the mark is a word that the embedded model has."""
+COMMON: Mapping[str, Any] = {"echo": True, "mark": ":", "visual_weight": 1.0, "semantic_weight": 1.0}
+"""Of every arm's objective, unless it has its own; the mark is a word that the embedded model has."""
 
 
 @dataclass(frozen=True)
