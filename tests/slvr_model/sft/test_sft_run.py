@@ -67,8 +67,9 @@ def test_each_twin_trains_to_a_checkpoint_with_its_records(
     told = lines(final)
     losses = [line for line in told if "loss" in line]
     assert [line["step"] for line in losses] == list(range(1, (config.training.steps or 0) + 1))
+    visual, semantic = config.objective.visual_weight, config.objective.semantic_weight
     for line in losses:
-        parts = line["answer"] + line["visual"] + line["semantic"]
+        parts = line["answer"] + visual * line["visual"] + semantic * line["semantic"]
         assert line["loss"] == pytest.approx(parts, rel=1e-3), "what is logged adds up to the loss"
         assert line["processed"] > line["emitted"] > 0
     assert told[-1]["eval_samples"] == 4 and told[-1]["eval_gap"] == pytest.approx(
