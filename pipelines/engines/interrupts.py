@@ -15,8 +15,8 @@ def interrupts_later() -> Iterator[None]:
 
     A `KeyboardInterrupt` out of the middle of `concurrent.futures` leaves a future locked (`Condition.__enter__` is a
     function of Python, and may be left after it has the lock): whoever sets its result then waits for ever, and so does
-    the end of the process. For short blocks; in other threads than the main one, which no signal reaches, it does
-    nothing.
+    the end of the process. An error of the block goes first: it ends the command as well. For short blocks; in other
+    threads than the main one, which no signal reaches, it does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
