@@ -85,9 +85,13 @@ def test_no_future_stays_locked(struck: type[Struck], after: int) -> None:
             assert sorted(found) == list(range(6))
         struck.left = 0
         free: list[bool] = []
-        looking = threading.Thread(
-            target=lambda: free.extend(future._condition.acquire(timeout=20) for future in made), daemon=True
-        )
+
+        def look() -> None:
+            for future in made:
+                free.append(future._condition.acquire(timeout=20))
+                future._condition.release()
+
+        looking = threading.Thread(target=look, daemon=True)
         looking.start()
         looking.join(60)
     assert free == [True] * len(made)
